@@ -1,0 +1,47 @@
+//! PURE. What people are told: transitions become alerts with stable ids, alerts become messages.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::engine::{Millis, Transition};
+
+pub mod body;
+pub mod id;
+pub mod mute;
+pub mod signature;
+
+/// Where a transition was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Name of the source.
+    pub source: Arc<str>,
+    /// Name of the partition.
+    pub partition: Arc<str>,
+    /// Text of the rule that set the window: its position and pattern, or `default`.
+    pub rule: Arc<str>,
+    /// Real time (broker's estimate) minus the partition's clock at the decision.
+    pub observation_lag_ms: Millis,
+}
+
+/// A transition that people are told, with where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// What was decided.
+    pub transition: Transition,
+    /// Where.
+    pub origin: Origin,
+}
+
+/// One request that tells a sink about an alert. Its body is rendered once and repeated byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// `webhook-id`: hash of (alert id, sink, status, ordinal).
+    pub message_id: String,
+    /// Stable id of the outage: hash of (hub, identity, kind, event time that armed the deadline).
+    pub alert_id: String,
+    /// Orders messages of one identity: messages with the same lane are delivered in order.
+    pub lane: u64,
+    /// Canonical JSON.
+    pub body: Bytes,
+}

@@ -1,0 +1,1 @@
+//! Holds back what a replay decides until the end that was noted at the attach.

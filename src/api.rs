@@ -1,0 +1,3 @@
+//! HTTP listeners.
+
+pub mod health;

@@ -1,0 +1,1 @@
+//! Composition root: joins sources, partitions and sinks by bounded channels.

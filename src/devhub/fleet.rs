@@ -1,0 +1,1 @@
+//! A simulated fleet: what each device does and when, from a seed.

@@ -1,0 +1,111 @@
+//! One catalogue of metrics, and handles from a recorder that is passed in: nothing global, no device ids in labels.
+
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
+
+/// A metric: what the README's table and `# HELP` say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Name, with its unit.
+    pub name: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    /// Its type.
+    pub kind: Kind,
+}
+
+/// Types of metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// A level.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+macro_rules! catalogue {
+    ($($constant:ident, $kind:ident, $name:literal, $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: Family = Family { name: $name, help: $help, kind: Kind::$kind };)*
+        /// Every metric there is.
+        pub const CATALOGUE: &[Family] = &[$($constant),*];
+    };
+}
+
+catalogue! {
+    MESSAGES, Counter, "lastseen_messages_total", "Messages read, by source and kind.";
+    REJECTED, Counter, "lastseen_rejected_messages_total", "Messages put into the ingest dead letter, by source and reason.";
+    CLAMPED, Counter, "lastseen_clamped_event_times_total", "Messages whose ingress time was later than their append time, by source.";
+    SPOOFS, Counter, "lastseen_spoofs_suspected_total", "Messages that tried to pass for another device or for a notification, by source.";
+    CONNECTS, Counter, "lastseen_source_connects_total", "Successful connects, by source.";
+    CONNECT_FAILURES, Counter, "lastseen_source_failures_total", "Failed or broken connections, by source.";
+    CONNECTED, Gauge, "lastseen_source_connected", "1 if the source is attached, by source.";
+    PROOFS, Counter, "lastseen_proofs_total", "Proofs that nothing unread remained, by source.";
+    DELIVERIES, Counter, "lastseen_deliveries_total", "Attempts to deliver an alert, by sink and outcome.";
+    DELIVERY_SECONDS, Histogram, "lastseen_delivery_seconds", "Duration of a delivery attempt, by sink.";
+    WAITING, Gauge, "lastseen_waiting_messages", "Alert messages not yet delivered, by sink.";
+    FALSE_OFFLINE, Counter, "lastseen_false_offline_total", "Verdicts that a later-read heartbeat proved false.";
+    TRANSITIONS, Counter, "lastseen_transitions_total", "Changes of state decided, by source and kind.";
+    IDENTITIES, Gauge, "lastseen_identities", "Identities known, by source and state.";
+    OBSERVATION_LAG, Gauge, "lastseen_observation_lag_seconds", "Real time minus the clock of the partition that is furthest behind, by source.";
+    DETECTION_LAG, Histogram, "lastseen_detection_lag_seconds", "Clock past the deadline at the decision, by source.";
+    GAPS, Counter, "lastseen_gaps_total", "Spans in which nothing could be known, by source and reason.";
+}
+
+/// Hands out handles.
+#[derive(Clone)]
+pub struct Metrics {
+    recorder: Arc<dyn Recorder + Send + Sync>,
+}
+
+impl Metrics {
+    /// Registers with `recorder`, which is given every name and help text of the [`CATALOGUE`].
+    pub fn new(recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        for family in CATALOGUE {
+            let (name, help) = (family.name.into(), family.help.into());
+            match family.kind {
+                Kind::Counter => recorder.describe_counter(name, None, help),
+                Kind::Gauge => recorder.describe_gauge(name, None, help),
+                Kind::Histogram => recorder.describe_histogram(name, None, help),
+            }
+        }
+        Self { recorder }
+    }
+
+    /// Handles that count for nobody: for tests.
+    pub fn detached() -> Self {
+        Self {
+            recorder: Arc::new(metrics::NoopRecorder),
+        }
+    }
+
+    /// A counter of the family with these labels.
+    pub fn counter(&self, family: Family, labels: &[(&'static str, &str)]) -> Counter {
+        self.recorder
+            .register_counter(&key(family, labels), &METADATA)
+    }
+
+    /// A gauge of the family with these labels.
+    pub fn gauge(&self, family: Family, labels: &[(&'static str, &str)]) -> Gauge {
+        self.recorder
+            .register_gauge(&key(family, labels), &METADATA)
+    }
+
+    /// A histogram of the family with these labels.
+    pub fn histogram(&self, family: Family, labels: &[(&'static str, &str)]) -> Histogram {
+        self.recorder
+            .register_histogram(&key(family, labels), &METADATA)
+    }
+}
+
+const METADATA: Metadata<'static> = Metadata::new("lastseen", Level::INFO, None);
+
+fn key(family: Family, labels: &[(&'static str, &str)]) -> Key {
+    let labels: Vec<Label> = labels
+        .iter()
+        .map(|(name, value)| Label::new(*name, (*value).to_owned()))
+        .collect();
+    Key::from_parts(family.name, labels)
+}

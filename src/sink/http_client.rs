@@ -1,0 +1,1 @@
+//! One HTTP/1.1 request with limits: time, response size, no redirects.

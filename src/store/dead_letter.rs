@@ -1,0 +1,1 @@
+//! The ingest dead letter: bounded, oldest out.
