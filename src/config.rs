@@ -217,12 +217,7 @@ pub struct RedactedUrl(pub Url);
 
 impl std::fmt::Display for RedactedUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}://{}",
-            self.0.scheme(),
-            self.0.host_str().unwrap_or("?")
-        )?;
+        write!(f, "{}://{}", self.0.scheme(), self.0.host_str().unwrap_or("?"))?;
         self.0.port().map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
