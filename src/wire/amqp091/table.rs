@@ -65,8 +65,11 @@ impl Cursor<'_> {
     /// Reads one entry of `top`; gives the table or array that it opens, if it does.
     fn entry(&mut self, top: Frame) -> Result<Option<Frame>, Reject> {
         if top.holds == Holds::Fields {
-            let name_bytes = self.byte(top.end)?;
-            self.skip(usize::from(name_bytes), top.end)?;
+            let name_bytes = usize::from(self.byte(top.end)?);
+            let from = self.at;
+            self.skip(name_bytes, top.end)?;
+            str::from_utf8(&self.bytes[from..self.at])
+                .map_err(|_| malformed("the name of a field is not UTF-8"))?;
         }
         let holds = match self.byte(top.end)? {
             b'F' => Holds::Fields,

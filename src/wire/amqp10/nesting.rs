@@ -126,10 +126,13 @@ fn open_sized(reader: &mut Reader<'_>, width: usize) -> Result<Frame, Fault> {
 }
 
 /// Reads the beginning of an array: size, count and the one constructor. Elements of a fixed width are passed over at
-/// once, so that a count of elements without bytes costs nothing.
+/// once, so that a count of elements without bytes costs nothing. Some peers leave out the constructor of no elements.
 fn open_array(reader: &mut Reader<'_>, width: usize) -> Result<Frame, Fault> {
     let mut frame = open_sized(reader, width)?;
     let end = frame.closes_at.unwrap_or(0);
+    if frame.left == 0 && reader.len() == end {
+        return Ok(frame);
+    }
     let mut code = reader.byte()?;
     if code == 0 {
         skip_descriptor(reader)?;

@@ -25,6 +25,10 @@ fn delivery(record: &Value) -> RawMessage {
 }
 
 /// Decodes a record as a line and as a 0-9-1 delivery, which have to say the same.
+#[expect(
+    clippy::panic_in_result_fn,
+    reason = "a difference between encodings fails the test"
+)]
 fn decode_queued(record: &Value, profile: &Profile) -> Result<Decoded<'static>, Reject> {
     let decoded = decode_one(&delivery(record), profile);
     assert_eq!(decoded, decode_one(&line(record), profile), "{record}");
