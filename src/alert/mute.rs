@@ -11,7 +11,7 @@ use super::id::AlertId;
 ///
 /// It has to see all alerts of the partition since its start: an outage that it does not hold is taken as over.
 /// Holds at most the open outages of the partition, one for each of its identities.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Mute {
     /// `None` once unmuted.
     held: Option<Held>,
