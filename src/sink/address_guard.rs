@@ -47,18 +47,10 @@ const ROWS: &[Row] = &[
     (v4([0, 0, 0, 0], 8), "of `this network`", Never),
     (v4([10, 0, 0, 0], 8), "private", WithAllowCidrs),
     (v4([100, 100, 100, 200], 32), "a metadata service", Never),
-    (
-        v4([100, 64, 0, 0], 10),
-        "shared (carrier-grade NAT)",
-        WithAllowCidrs,
-    ),
+    (v4([100, 64, 0, 0], 10), "shared (carrier-grade NAT)", WithAllowCidrs),
     (v4([127, 0, 0, 0], 8), "loopback", WithAllowCidrs),
     (v4([168, 63, 129, 16], 32), "Azure's WireServer", Never),
-    (
-        v4([169, 254, 0, 0], 16),
-        "link-local (metadata services)",
-        Never,
-    ),
+    (v4([169, 254, 0, 0], 16), "link-local (metadata services)", Never),
     (v4([172, 16, 0, 0], 12), "private", WithAllowCidrs),
     (v4([192, 0, 0, 0], 24), "reserved for protocols", Never),
     (v4([192, 0, 2, 0], 24), "for documentation", Never),
@@ -69,67 +61,19 @@ const ROWS: &[Row] = &[
     (v4([203, 0, 113, 0], 24), "for documentation", Never),
     (v4([224, 0, 0, 0], 4), "multicast", Never),
     (v4([240, 0, 0, 0], 4), "reserved or broadcast", Never),
-    (
-        v6([0, 0, 0, 0, 0, 0, 0, 1], 128),
-        "loopback",
-        WithAllowCidrs,
-    ),
+    (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "loopback", WithAllowCidrs),
     (v6([0; 8], 96), "unspecified or IPv4-compatible", Never),
-    (
-        v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96),
-        "an IPv4 address behind NAT64",
-        Never,
-    ),
-    (
-        v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),
-        "an IPv4 address behind NAT64",
-        Never,
-    ),
-    (
-        v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64),
-        "for discarding",
-        Never,
-    ),
-    (
-        v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
-        "reserved for protocols (Teredo, ORCHID)",
-        Never,
-    ),
-    (
-        v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
-        "for documentation",
-        Never,
-    ),
-    (
-        v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),
-        "an IPv4 address in 6to4",
-        Never,
-    ),
-    (
-        v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
-        "for documentation",
-        Never,
-    ),
-    (
-        v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16),
-        "a segment routing id",
-        Never,
-    ),
-    (
-        v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128),
-        "a metadata service",
-        Never,
-    ),
-    (
-        v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),
-        "a metadata service",
-        Never,
-    ),
-    (
-        v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),
-        "unique local",
-        WithAllowCidrs,
-    ),
+    (v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96), "an IPv4 address behind NAT64", Never),
+    (v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), "an IPv4 address behind NAT64", Never),
+    (v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), "for discarding", Never),
+    (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), "reserved for protocols (Teredo, ORCHID)", Never),
+    (v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), "for documentation", Never),
+    (v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), "an IPv4 address in 6to4", Never),
+    (v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), "for documentation", Never),
+    (v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16), "a segment routing id", Never),
+    (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128), "a metadata service", Never),
+    (v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128), "a metadata service", Never),
+    (v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), "unique local", WithAllowCidrs),
     (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "link-local", Never),
     (v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), "site-local", Never),
     (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast", Never),
@@ -143,10 +87,7 @@ const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> IpNet {
 }
 
 const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix: u8) -> IpNet {
-    IpNet::V6(Ipv6Net::new_assert(
-        Ipv6Addr::new(a, b, c, d, e, f, g, h),
-        prefix,
-    ))
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix))
 }
 
 /// Whether an address may be dialled. Public ones may; private and loopback ones where `allow_cidrs` covers them;
@@ -156,10 +97,7 @@ pub fn allowed(ip: IpAddr, allow_cidrs: &[IpNet]) -> Result<(), Refusal> {
     let Some((_, range, opens)) = ROWS.iter().find(|(net, ..)| net.contains(&ip)) else {
         return match ip.is_ipv4() || GLOBAL_UNICAST.contains(&ip) {
             true => Ok(()),
-            false => Err(Refusal::Never {
-                ip,
-                range: "not in use",
-            }),
+            false => Err(Refusal::Never { ip, range: "not in use" }),
         };
     };
     match opens {

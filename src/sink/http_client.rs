@@ -173,21 +173,14 @@ impl HttpClient {
         for (name, value) in headers {
             request = request.header(name, *value);
         }
-        request
-            .body(Full::new(body))
-            .map_err(|_| PostError::Request {
-                host: self.shown_host(),
-            })
+        request.body(Full::new(body)).map_err(|_| PostError::Request { host: self.shown_host() })
     }
 
     /// Resolves once, checks all answers, and dials exactly what was checked.
     async fn dial(&self) -> Result<TcpStream, PostError> {
         let answers = self.resolve().await?;
-        let addresses =
-            all_allowed(answers, &self.allow_cidrs).map_err(|refusal| PostError::Refused {
-                host: self.shown_host(),
-                refusal,
-            })?;
+        let addresses = all_allowed(answers, &self.allow_cidrs)
+            .map_err(|refusal| PostError::Refused { host: self.shown_host(), refusal })?;
         let tried = addresses.len().clamp(1, MAX_ADDRESSES);
         let share = CONNECT_TIMEOUT / u32::try_from(tried).unwrap_or(1);
         let mut cause = "it has no address".to_owned();
@@ -198,10 +191,7 @@ impl HttpClient {
                 Err(_) => format!("{address}: no connection within {share:?}"),
             };
         }
-        Err(PostError::Connect {
-            host: self.shown_host(),
-            cause,
-        })
+        Err(PostError::Connect { host: self.shown_host(), cause })
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, PostError> {
@@ -210,12 +200,10 @@ impl HttpClient {
             Host::Ipv6(ip) => IpAddr::V6(*ip),
             Host::Domain(name) => {
                 let answers = lookup_host((name.as_str(), self.port)).await;
-                return answers
-                    .map(Iterator::collect)
-                    .map_err(|error| PostError::Resolve {
-                        host: self.shown_host(),
-                        cause: error.to_string(),
-                    });
+                return answers.map(Iterator::collect).map_err(|error| PostError::Resolve {
+                    host: self.shown_host(),
+                    cause: error.to_string(),
+                });
             }
         };
         Ok(vec![SocketAddr::new(ip, self.port)])
@@ -226,10 +214,7 @@ impl HttpClient {
         tls: &TlsConnector,
         stream: TcpStream,
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, PostError> {
-        let failed = |cause: String| PostError::Tls {
-            host: self.shown_host(),
-            cause,
-        };
+        let failed = |cause: String| PostError::Tls { host: self.shown_host(), cause };
         let name = match &self.host {
             Host::Ipv4(ip) => ServerName::IpAddress((*ip).into()),
             Host::Ipv6(ip) => ServerName::IpAddress((*ip).into()),
@@ -252,25 +237,16 @@ impl HttpClient {
             cause: chain(&error),
         };
         let mut builder = http1::Builder::new();
-        builder
-            .max_buf_size(MAX_HEAD_BYTES)
-            .max_headers(MAX_HEADERS);
-        let (mut sender, connection) = builder
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(broke)?;
+        builder.max_buf_size(MAX_HEAD_BYTES).max_headers(MAX_HEADERS);
+        let (mut sender, connection) =
+            builder.handshake(TokioIo::new(stream)).await.map_err(broke)?;
         let answer = async {
             let response = timeout_at(deadline, sender.send_request(request)).await;
-            let response = response
-                .map_err(|_| self.timed_out(self.timeout))?
-                .map_err(broke)?;
+            let response = response.map_err(|_| self.timed_out(self.timeout))?.map_err(broke)?;
             let (head, body) = response.into_parts();
             // Whether the body ends in time, or at all, changes nothing.
             let _ended = timeout_at(deadline, drain(body)).await;
-            Ok(Answer {
-                status: head.status,
-                headers: head.headers,
-            })
+            Ok(Answer { status: head.status, headers: head.headers })
         };
         // Driven beside the request, so that dropping this future closes the connection. What ends it
         // reaches the request as an error.
@@ -285,10 +261,7 @@ impl HttpClient {
     }
 
     fn timed_out(&self, after: Duration) -> PostError {
-        PostError::TimedOut {
-            host: self.shown_host(),
-            after,
-        }
+        PostError::TimedOut { host: self.shown_host(), after }
     }
 
     fn shown_host(&self) -> String {
@@ -310,8 +283,5 @@ async fn drain(mut body: Incoming) {
 /// An error and what is behind it, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

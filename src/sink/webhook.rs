@@ -110,32 +110,20 @@ impl Webhook {
     pub fn new(config: WebhookConfig, metrics: &Metrics) -> Result<Self, WebhookError> {
         let sink = || config.name.clone();
         let url = &config.url.0;
-        check_url(url, config.allow_http).map_err(|cause| WebhookError::Url {
-            sink: sink(),
-            cause,
-        })?;
-        let signer = Signer::new(&config.secrets).map_err(|cause| WebhookError::Secret {
-            sink: sink(),
-            cause,
-        })?;
-        let tls =
-            match url.scheme() {
-                "https" => Some(tls::client_config(config.ca_file.as_deref()).map_err(
-                    |cause| WebhookError::Tls {
-                        sink: sink(),
-                        cause,
-                    },
-                )?),
-                _ => None,
-            };
+        check_url(url, config.allow_http)
+            .map_err(|cause| WebhookError::Url { sink: sink(), cause })?;
+        let signer = Signer::new(&config.secrets)
+            .map_err(|cause| WebhookError::Secret { sink: sink(), cause })?;
+        let tls = match url.scheme() {
+            "https" => Some(
+                tls::client_config(config.ca_file.as_deref())
+                    .map_err(|cause| WebhookError::Tls { sink: sink(), cause })?,
+            ),
+            _ => None,
+        };
         let timeout = Duration::from_millis(config.timeout_ms.unsigned_abs());
-        let client =
-            HttpClient::new(url, config.allow_cidrs.clone(), timeout, tls).map_err(|cause| {
-                WebhookError::Client {
-                    sink: sink(),
-                    cause,
-                }
-            })?;
+        let client = HttpClient::new(url, config.allow_cidrs.clone(), timeout, tls)
+            .map_err(|cause| WebhookError::Client { sink: sink(), cause })?;
         Ok(Self {
             meters: Meters::new(metrics, &config.name),
             name: config.name,
@@ -233,9 +221,7 @@ impl Webhook {
         let _permit = self.permits.acquire().await;
         let started_ms = clock::boot_ms();
         let timestamp_s = clock::wall().as_ms() / 1_000;
-        let signature = self
-            .signer
-            .sign(&message.message_id, timestamp_s, &message.body);
+        let signature = self.signer.sign(&message.message_id, timestamp_s, &message.body);
         let headers = [
             (header::CONTENT_TYPE, "application/json"),
             (header::USER_AGENT, USER_AGENT),
@@ -245,9 +231,7 @@ impl Webhook {
         ];
         let result = self.client.post(&headers, message.body.clone()).await;
         let took_ms = clock::boot_ms() - started_ms;
-        self.meters
-            .seconds
-            .record(Duration::from_millis(took_ms.unsigned_abs()));
+        self.meters.seconds.record(Duration::from_millis(took_ms.unsigned_abs()));
         Attempt::judge(result, clock::wall())
     }
 

@@ -1,10 +1,5 @@
 //! The webhook sink against a receiver on loopback: what arrives, what is tried again, and what is never done.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "helpers of tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 #![allow(missing_docs, unreachable_pub, reason = "helpers of tests")]
 
 mod receiver;
@@ -45,10 +40,7 @@ async fn a_message_arrives_as_standard_webhooks_wants_it_and_verifies() {
     assert_eq!(request.line, "POST /hook/s3cret-path?token=t0ken HTTP/1.1");
     assert_eq!(request.header("host"), receiver.address.to_string());
     assert_eq!(request.header("content-type"), "application/json");
-    assert_eq!(
-        request.header("user-agent"),
-        concat!("lastseen/", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(request.header("user-agent"), concat!("lastseen/", env!("CARGO_PKG_VERSION")));
     assert_eq!(request.header("webhook-id"), sent.message_id);
     assert_eq!(request.body, sent.body);
     assert!(verify(&request, SECRET));
@@ -91,10 +83,7 @@ async fn a_message_is_given_up_after_the_last_retry_and_the_next_one_goes_out() 
         assert_eq!(receiver.next().await.header("webhook-id"), id);
     }
     let counts = sink.finish().await;
-    assert_eq!(
-        (counts.outcome("given_up"), counts.outcome("delivered")),
-        (1, 1)
-    );
+    assert_eq!((counts.outcome("given_up"), counts.outcome("delivered")), (1, 1));
 }
 
 #[tokio::test]
@@ -109,10 +98,7 @@ async fn a_redirect_is_a_failure_and_never_followed() {
     let sink = Sink::start(config(&url(&receiver)), waits(&[1; 5]));
     sink.send(message(0, 1)).await;
     let counts = sink.finish().await;
-    assert_eq!(
-        (counts.outcome("redirect"), counts.outcome("delivered")),
-        (5, 1)
-    );
+    assert_eq!((counts.outcome("redirect"), counts.outcome("delivered")), (5, 1));
     assert_eq!(elsewhere.connections(), 0);
 }
 
@@ -152,10 +138,7 @@ async fn a_status_counts_although_its_body_drips_and_the_connection_is_cut_at_th
     let sink = Sink::start(config, waits(&[]));
     sink.send(message(0, 1)).await;
     assert_eq!(sink.finish().await.outcome("delivered"), 1);
-    timeout(DEADLINE, receiver.cut_off.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(DEADLINE, receiver.cut_off.recv()).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -165,10 +148,7 @@ async fn a_body_without_end_is_read_no_further_than_its_limit() {
     let sink = Sink::start(config(&url(&receiver)), waits(&[]));
     sink.send(message(0, 1)).await;
     assert_eq!(sink.finish().await.outcome("delivered"), 1);
-    timeout(DEADLINE, receiver.cut_off.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(DEADLINE, receiver.cut_off.recv()).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -182,15 +162,9 @@ async fn a_head_without_end_is_cut_off_and_fails() {
     let sink = Sink::start(config(&url(&receiver)), waits(&[1, 1]));
     sink.send(message(0, 1)).await;
     let counts = sink.finish().await;
-    assert_eq!(
-        (counts.outcome("unreachable"), counts.outcome("given_up")),
-        (3, 1)
-    );
+    assert_eq!((counts.outcome("unreachable"), counts.outcome("given_up")), (3, 1));
     for _ in 0..3 {
-        timeout(DEADLINE, receiver.cut_off.recv())
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(DEADLINE, receiver.cut_off.recv()).await.unwrap().unwrap();
     }
 }
 
@@ -206,10 +180,7 @@ async fn silence_and_interim_answers_without_end_are_bounded_by_the_time_out() {
     let sink = Sink::start(config, waits(&[1]));
     sink.send(message(0, 1)).await;
     let counts = sink.finish().await;
-    assert_eq!(
-        (counts.outcome("timed_out"), counts.outcome("given_up")),
-        (2, 1)
-    );
+    assert_eq!((counts.outcome("timed_out"), counts.outcome("given_up")), (2, 1));
 }
 
 #[tokio::test]
@@ -222,10 +193,7 @@ async fn loopback_is_not_dialled_unless_it_is_allowed() {
         sink.send(message(0, 1)).await;
         let counts = sink.finish().await;
         assert_eq!(
-            (
-                counts.outcome("address_refused"),
-                counts.outcome("given_up")
-            ),
+            (counts.outcome("address_refused"), counts.outcome("given_up")),
             (2, 1),
             "{host}"
         );
@@ -261,10 +229,7 @@ async fn a_lane_keeps_its_order_while_another_one_fails() {
     sink.stop.cancel();
     // The one that waits for its retry is dropped; the one behind it gets its attempt.
     let counts = sink.finish().await;
-    assert_eq!(
-        (counts.outcome("abandoned"), counts.outcome("delivered")),
-        (1, 51)
-    );
+    assert_eq!((counts.outcome("abandoned"), counts.outcome("delivered")), (1, 51));
     assert_eq!(counts.waiting(), "0");
 }
 
@@ -294,11 +259,7 @@ async fn a_receiver_that_hangs_has_at_most_four_requests_and_fills_bounded_queue
     for number in 1..=133 {
         sink.send(message(0, number)).await;
     }
-    assert!(
-        timeout(Duration::from_millis(200), sink.queue.reserve())
-            .await
-            .is_err()
-    );
+    assert!(timeout(Duration::from_millis(200), sink.queue.reserve()).await.is_err());
     assert_eq!(receiver.connections(), 4);
 }
 
@@ -315,17 +276,9 @@ async fn a_wrong_configuration_is_refused_without_showing_secret_or_path() {
     for config in [bad_secret, plain_http, no_ca] {
         let (_queue, messages) = mpsc::channel(1);
         let metrics = Arc::new(Metrics::detached());
-        let task = tokio::spawn(webhook::run(
-            config,
-            messages,
-            metrics,
-            CancellationToken::new(),
-        ));
+        let task = tokio::spawn(webhook::run(config, messages, metrics, CancellationToken::new()));
         let refused = timeout(DEADLINE, task).await.unwrap().unwrap().unwrap_err();
         let text = refused.to_string();
-        assert!(
-            text.starts_with("sink ops: ") && !text.contains("s3cret"),
-            "{text}"
-        );
+        assert!(text.starts_with("sink ops: ") && !text.contains("s3cret"), "{text}");
     }
 }

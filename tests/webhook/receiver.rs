@@ -84,10 +84,7 @@ impl Receiver {
         let address = listener.local_addr().unwrap();
         let (requests_in, requests) = mpsc::channel(4_096);
         let (cut_off_in, cut_off) = mpsc::channel(64);
-        let ends = Ends {
-            requests: requests_in,
-            cut_off: cut_off_in,
-        };
+        let ends = Ends { requests: requests_in, cut_off: cut_off_in };
         let connections = Arc::new(AtomicUsize::new(0));
         let (counted, script) = (connections.clone(), Arc::new(script));
         let count = Arc::new(AtomicUsize::new(0));
@@ -110,20 +107,12 @@ impl Receiver {
                 });
             }
         });
-        Self {
-            address,
-            requests,
-            cut_off,
-            connections,
-        }
+        Self { address, requests, cut_off, connections }
     }
 
     /// The next request.
     pub async fn next(&mut self) -> Received {
-        timeout(DEADLINE, self.requests.recv())
-            .await
-            .expect("a request in time")
-            .unwrap()
+        timeout(DEADLINE, self.requests.recv()).await.expect("a request in time").unwrap()
     }
 
     /// How many connections there have been.
@@ -186,10 +175,7 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Received>
     let mut headers = HeaderMap::new();
     for header in rest.split("\r\n") {
         let (name, value) = header.split_once(": ").unwrap();
-        headers.append(
-            name.parse::<HeaderName>().unwrap(),
-            value.parse::<HeaderValue>().unwrap(),
-        );
+        headers.append(name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap());
     }
     let length: usize = headers["content-length"].to_str().unwrap().parse().unwrap();
     let mut body = bytes.split_off(head_end + 4);
@@ -198,10 +184,5 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Received>
             return None;
         }
     }
-    Some(Received {
-        line: line.to_owned(),
-        headers,
-        body: body.into(),
-        at: Instant::now(),
-    })
+    Some(Received { line: line.to_owned(), headers, body: body.into(), at: Instant::now() })
 }

@@ -33,11 +33,7 @@ pub fn config(url: &str) -> WebhookConfig {
 /// Retries after these milliseconds.
 pub fn waits(waits_ms: &[u64]) -> Schedule {
     Schedule {
-        waits: waits_ms
-            .iter()
-            .copied()
-            .map(Duration::from_millis)
-            .collect(),
+        waits: waits_ms.iter().copied().map(Duration::from_millis).collect(),
         ..Schedule::default()
     }
 }
@@ -65,34 +61,21 @@ impl Sink {
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         let metrics = Metrics::new(Arc::new(recorder));
-        let webhook = Webhook::new(config, &metrics)
-            .unwrap()
-            .with_schedule(schedule);
+        let webhook = Webhook::new(config, &metrics).unwrap().with_schedule(schedule);
         let (queue, messages) = mpsc::channel(4);
         let stop = CancellationToken::new();
         let task = tokio::spawn(webhook.run(messages, stop.clone()));
-        Self {
-            queue,
-            stop,
-            task,
-            metrics: handle,
-        }
+        Self { queue, stop, task, metrics: handle }
     }
 
     pub async fn send(&self, message: Message) {
-        timeout(DEADLINE, self.queue.send(message))
-            .await
-            .expect("room in time")
-            .unwrap();
+        timeout(DEADLINE, self.queue.send(message)).await.expect("room in time").unwrap();
     }
 
     /// Waits until the sink has ended, after the queue's end or the stop, and gives its counts.
     pub async fn finish(self) -> Counts {
         drop(self.queue);
-        timeout(DEADLINE, self.task)
-            .await
-            .expect("an end in time")
-            .unwrap();
+        timeout(DEADLINE, self.task).await.expect("an end in time").unwrap();
         Counts(self.metrics.render())
     }
 }
@@ -105,18 +88,12 @@ impl Counts {
     pub fn outcome(&self, outcome: &str) -> u64 {
         let series = format!(r#"lastseen_deliveries_total{{sink="ops",outcome="{outcome}"}} "#);
         let value = self.0.lines().find_map(|line| line.strip_prefix(&series));
-        value
-            .unwrap_or_else(|| panic!("no {series} in {}", self.0))
-            .parse()
-            .unwrap()
+        value.unwrap_or_else(|| panic!("no {series} in {}", self.0)).parse().unwrap()
     }
 
     /// Messages that are not done.
     pub fn waiting(&self) -> &str {
         let series = r#"lastseen_waiting_messages{sink="ops"} "#;
-        self.0
-            .lines()
-            .find_map(|line| line.strip_prefix(series))
-            .unwrap()
+        self.0.lines().find_map(|line| line.strip_prefix(series)).unwrap()
     }
 }

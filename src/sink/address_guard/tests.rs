@@ -217,10 +217,7 @@ fn one_forbidden_answer_refuses_the_name() {
     assert!(all_allowed([public, private], &[]).is_err());
     assert!(all_allowed([private, public], &[]).is_err());
     let allow = ["10.0.0.0/8".parse().unwrap()];
-    assert_eq!(
-        all_allowed([public, private], &allow),
-        Ok(vec![public, private])
-    );
+    assert_eq!(all_allowed([public, private], &allow), Ok(vec![public, private]));
 }
 
 proptest! {

@@ -47,16 +47,12 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsSetupError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = ca_file {
-        add_file(&mut roots, path).map_err(|cause| TlsSetupError::CaFile {
-            path: path.to_owned(),
-            cause,
-        })?;
+        add_file(&mut roots, path)
+            .map_err(|cause| TlsSetupError::CaFile { path: path.to_owned(), cause })?;
     }
     if roots.is_empty() {
         let causes: Vec<String> = system.errors.iter().map(ToString::to_string).collect();
-        return Err(TlsSetupError::NoRoots {
-            cause: causes.join("; "),
-        });
+        return Err(TlsSetupError::NoRoots { cause: causes.join("; ") });
     }
     Ok(roots)
 }
@@ -89,11 +85,9 @@ mod tests {
 
     #[test]
     fn a_file_without_a_usable_certificate_is_refused_by_name() {
-        for content in [
-            "",
-            "not PEM",
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        ] {
+        for content in
+            ["", "not PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+        {
             let file = file(content);
             let error = client_config(Some(file.path())).unwrap_err().to_string();
             assert!(error.contains(file.path().to_str().unwrap()), "{error}");
@@ -107,9 +101,7 @@ mod tests {
     #[test]
     fn a_private_authority_is_trusted() {
         let key = rcgen::KeyPair::generate().unwrap();
-        let authority = rcgen::CertificateParams::default()
-            .self_signed(&key)
-            .unwrap();
+        let authority = rcgen::CertificateParams::default().self_signed(&key).unwrap();
         assert!(client_config(Some(file(&authority.pem()).path())).is_ok());
     }
 }

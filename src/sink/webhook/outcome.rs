@@ -165,10 +165,7 @@ mod tests {
             (503, Outcome::ServerError),
             (999, Outcome::ServerError),
         ] {
-            assert_eq!(
-                Outcome::of_status(StatusCode::from_u16(status).unwrap()),
-                outcome
-            );
+            assert_eq!(Outcome::of_status(StatusCode::from_u16(status).unwrap()), outcome);
         }
     }
 }

@@ -83,9 +83,8 @@ mod tests {
     #[test]
     fn retries_begin_within_seconds_and_end_after_three_days() {
         let schedule = Schedule::default();
-        let waits: Vec<Duration> = (1..)
-            .map_while(|failures| schedule.wait(failures, 0.5, None))
-            .collect();
+        let waits: Vec<Duration> =
+            (1..).map_while(|failures| schedule.wait(failures, 0.5, None)).collect();
         assert_eq!(waits, schedule.waits);
         assert!(waits[0] <= seconds(1) && waits[1] <= seconds(5));
         assert!(waits.iter().sum::<Duration>() > hours(72));
@@ -108,15 +107,9 @@ mod tests {
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         assert_eq!(retry_after("120", now), Some(seconds(120)));
         assert_eq!(retry_after(" 0 ", now), Some(seconds(0)));
-        assert_eq!(
-            retry_after(date, now.minus(90_500)),
-            Some(Duration::from_millis(90_500))
-        );
+        assert_eq!(retry_after(date, now.minus(90_500)), Some(Duration::from_millis(90_500)));
         assert_eq!(retry_after(date, now.plus(1)), None);
-        assert_eq!(
-            retry_after("99999999999999999999999", now),
-            Some(seconds(u64::MAX))
-        );
+        assert_eq!(retry_after("99999999999999999999999", now), Some(seconds(u64::MAX)));
         for nonsense in ["", "-1", "1.5", "soon", "Sun, 99 Nov 1994 08:49:37 GMT"] {
             assert_eq!(retry_after(nonsense, now), None, "{nonsense}");
         }

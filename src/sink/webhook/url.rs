@@ -56,10 +56,7 @@ mod tests {
         assert_eq!(check("https://ops.example/hook?x=1", false), Ok(()));
         assert_eq!(check("HTTPS://ops.example:8443/", false), Ok(()));
         assert_eq!(check("http://127.0.0.1:9000/hook", true), Ok(()));
-        assert_eq!(
-            check("http://127.0.0.1:9000/hook", false),
-            Err(UrlRefusal::PlainHttp)
-        );
+        assert_eq!(check("http://127.0.0.1:9000/hook", false), Err(UrlRefusal::PlainHttp));
         for scheme in ["ftp", "file", "ws", "gopher", "data"] {
             let refused = check(&format!("{scheme}://host/x"), true);
             assert_eq!(refused, Err(UrlRefusal::Scheme(scheme.to_owned())));
@@ -68,20 +65,13 @@ mod tests {
 
     #[test]
     fn user_password_and_excess_length_are_refused_without_being_shown() {
-        for url in [
-            "https://user@h/",
-            "https://user:hunter2@h/",
-            "https://:hunter2@h/",
-        ] {
+        for url in ["https://user@h/", "https://user:hunter2@h/", "https://:hunter2@h/"] {
             let refused = check(url, true).unwrap_err();
             assert_eq!(refused, UrlRefusal::UserInfo);
             assert!(!refused.to_string().contains("hunter2"));
         }
         let longest = format!("https://h/{}", "x".repeat(MAX_URL_BYTES - 10));
         assert_eq!(check(&longest, false), Ok(()));
-        assert_eq!(
-            check(&format!("{longest}x"), false),
-            Err(UrlRefusal::TooLong(2_049))
-        );
+        assert_eq!(check(&format!("{longest}x"), false), Err(UrlRefusal::TooLong(2_049)));
     }
 }
