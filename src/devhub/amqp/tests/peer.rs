@@ -34,10 +34,7 @@ impl Attach {
     }
 
     pub(super) fn sender(address: &str) -> Self {
-        Self {
-            receiver: false,
-            ..Self::receiver(address)
-        }
+        Self { receiver: false, ..Self::receiver(address) }
     }
 
     pub(super) fn settled(mut self) -> Self {
@@ -72,10 +69,7 @@ impl Attach {
             (own, terminus)
         };
         let properties = self.epoch.map_or(Value::Null, |epoch| {
-            Value::Map(vec![(
-                Value::symbol("com.microsoft:epoch"),
-                Value::Long(epoch),
-            )])
+            Value::Map(vec![(Value::symbol("com.microsoft:epoch"), Value::Long(epoch))])
         });
         let mut fields = vec![Value::Null; 14];
         fields[0] = Value::string(format!("link-{handle}"));
@@ -120,10 +114,7 @@ where
     assert_eq!(code, 0x40);
     assert!(offered.field(0).lists_symbol(mechanism));
     let mut out = BytesMut::new();
-    let init = vec![
-        Value::symbol(mechanism),
-        Value::Binary(Bytes::copy_from_slice(response)),
-    ];
+    let init = vec![Value::symbol(mechanism), Value::Binary(Bytes::copy_from_slice(response))];
     frame::put_sasl(&mut out, 0x41, init);
     stream.write_all(&out).await.unwrap();
     let (code, outcome) = sasl_frame(stream).await;
@@ -151,20 +142,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     async fn open(mut stream: S) -> Self {
         header(&mut stream, b"AMQP\x00\x01\x00\x00").await;
-        let mut peer = Self {
-            stream,
-            input: BytesMut::new(),
-            next_handle: 0,
-        };
+        let mut peer = Self { stream, input: BytesMut::new(), next_handle: 0 };
         let open = vec![Value::string("peer"), Value::string("127.0.0.1")];
         peer.put(Performative::Open, open).await;
         peer.expect(Performative::Open).await;
-        let begin = vec![
-            Value::Null,
-            Value::Uint(0),
-            Value::Uint(1_000_000),
-            Value::Uint(1_000_000),
-        ];
+        let begin =
+            vec![Value::Null, Value::Uint(0), Value::Uint(1_000_000), Value::Uint(1_000_000)];
         peer.put(Performative::Begin, begin).await;
         peer.expect(Performative::Begin).await;
         peer
@@ -302,11 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             Value::Uint(0),
             Value::Bool(true),
         ];
-        put_described(
-            &mut out,
-            Performative::Transfer.code(),
-            &Value::List(transfer),
-        );
+        put_described(&mut out, Performative::Transfer.code(), &Value::List(transfer));
         for (code, content) in sections {
             put_described(&mut out, *code, content);
         }
@@ -331,11 +310,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         let mut header = vec![Value::Null; 5];
         header[0] = Value::Ulong(42);
         header[4] = Value::string(format!("own-{receiver}"));
-        let sections = [
-            (0x73, Value::List(header)),
-            (0x74, Value::Map(entries)),
-            (0x77, body),
-        ];
+        let sections = [(0x73, Value::List(header)), (0x74, Value::Map(entries)), (0x77, body)];
         self.send(sender, &sections).await;
         let reply = Message::decode(self.transfer().await.1).unwrap();
         assert_eq!(reply.properties.field(5), &Value::Ulong(42));
@@ -345,11 +320,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     /// Puts a token; the status code of the answer.
     pub(super) async fn put_token(&mut self, kind: &str, audience: &str, token: &str) -> i64 {
-        let properties = [
-            ("operation", "put-token"),
-            ("type", kind),
-            ("name", audience),
-        ];
+        let properties = [("operation", "put-token"), ("type", kind), ("name", audience)];
         let answer = self.request("$cbs", &properties, Value::string(token));
         answer.await.0
     }
