@@ -1,1 +1,4 @@
 //! Commands, one per file.
+
+pub mod demo;
+pub mod demo_args;

@@ -95,6 +95,13 @@ impl FleetOptions {
         self.start.plus(self.duration_ms)
     }
 
+    /// The shortest duration in which a device can fall silent and be flagged.
+    pub fn least_duration_ms(&self) -> Millis {
+        self.warm_up_ms()
+            .saturating_add(self.silence_ms())
+            .saturating_add(self.settle_ms)
+    }
+
     /// Until when nothing happens but devices that connect.
     fn warm_up_ms(&self) -> Millis {
         self.interval_ms.saturating_mul(2)
@@ -120,10 +127,7 @@ impl FleetOptions {
                 at_least_ms: self.longest_pause_ms(),
             });
         }
-        let at_least_ms = self
-            .warm_up_ms()
-            .saturating_add(self.silence_ms())
-            .saturating_add(self.settle_ms);
+        let at_least_ms = self.least_duration_ms();
         if self.duration_ms < at_least_ms {
             return Err(FleetError::DurationTooShort { at_least_ms });
         }
