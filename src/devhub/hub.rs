@@ -23,8 +23,9 @@ pub use counts::Counts;
 pub use faults::{FaultState, Faults};
 pub use log::{PartitionInfo, PositionError, Record, StartFrom};
 
-use counts::Counters;
-use log::{MAX_MESSAGE_BYTES, PartitionLog};
+pub(super) use counts::{Counters, add, add_many, subtract};
+pub(super) use log::MAX_MESSAGE_BYTES;
+use log::PartitionLog;
 use registry::Registry;
 
 /// How to build a hub.

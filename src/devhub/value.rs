@@ -43,6 +43,8 @@ pub(crate) enum DecodeError {
     TooDeep,
     #[error("a map has a key without a value")]
     OddMap,
+    #[error("a section or performative has no numeric descriptor")]
+    NotDescribed,
 }
 
 impl Value {
@@ -90,12 +92,18 @@ impl Value {
         }
     }
 
+    /// The entries of a map; none of anything else.
+    pub(crate) fn entries(&self) -> &[(Value, Value)] {
+        if let Self::Map(entries) = self {
+            entries
+        } else {
+            &[]
+        }
+    }
+
     /// The value under a string or symbol key of a map.
     pub(crate) fn entry(&self, name: &str) -> Option<&Value> {
-        let Self::Map(entries) = self else {
-            return None;
-        };
-        entries
+        self.entries()
             .iter()
             .find(|(key, _)| key.text() == Some(name))
             .map(|(_, value)| value)
@@ -103,19 +111,19 @@ impl Value {
 
     /// Field `index` of a list; [`Value::Null`] where the list is shorter (trailing nulls may be left out).
     pub(crate) fn field(&self, index: usize) -> &Value {
-        match self {
-            Self::List(fields) => fields.get(index).unwrap_or(&Self::Null),
-            _ => &Self::Null,
+        if let Self::List(fields) = self {
+            fields.get(index).unwrap_or(&Self::Null)
+        } else {
+            &Self::Null
         }
     }
 
     /// Whether a capability is listed: a symbol, or an array of them.
     pub(crate) fn lists_symbol(&self, name: &str) -> bool {
-        match self {
-            Self::Array(items) | Self::List(items) => {
-                items.iter().any(|item| item.text() == Some(name))
-            }
-            other => other.text() == Some(name),
+        if let Self::Array(items) | Self::List(items) = self {
+            items.iter().any(|item| item.text() == Some(name))
+        } else {
+            self.text() == Some(name)
         }
     }
 }
@@ -127,13 +135,13 @@ pub(crate) fn decode(input: &mut Bytes) -> Result<Value, DecodeError> {
 
 /// Takes one described value off the front: its descriptor, which has to be a number, and its content.
 pub(crate) fn decode_described(input: &mut Bytes) -> Result<(u64, Value), DecodeError> {
-    match decode(input)? {
-        Value::Described(descriptor, content) => match *descriptor {
-            Value::Ulong(code) => Ok((code, *content)),
-            _ => Err(DecodeError::UnknownCode(0)),
-        },
-        _ => Err(DecodeError::UnknownCode(0)),
-    }
+    let Value::Described(descriptor, content) = decode(input)? else {
+        return Err(DecodeError::NotDescribed);
+    };
+    let Value::Ulong(code) = *descriptor else {
+        return Err(DecodeError::NotDescribed);
+    };
+    Ok((code, *content))
 }
 
 fn need(input: &Bytes, length: usize) -> Result<(), DecodeError> {
@@ -272,7 +280,7 @@ fn variable(code: u8, bytes: Bytes) -> Result<Value, DecodeError> {
 fn compound(code: u8, body: &mut Bytes, count: usize, depth: usize) -> Result<Value, DecodeError> {
     match code {
         0xc0 | 0xd0 => items(body, count, depth).map(Value::List),
-        0xc1 | 0xd1 if count % 2 != 0 => Err(DecodeError::OddMap),
+        0xc1 | 0xd1 if !count.is_multiple_of(2) => Err(DecodeError::OddMap),
         0xc1 | 0xd1 => {
             let mut entries = Vec::with_capacity(count.min(body.len()) / 2);
             for _ in 0..count / 2 {

@@ -46,7 +46,7 @@ impl Counters {
         } else {
             &self.refused
         };
-        counter.fetch_add(1, Ordering::Relaxed);
+        add(counter);
     }
 
     pub(super) fn read(&self) -> Counts {
@@ -63,4 +63,19 @@ impl Counters {
             management_reads: read(&self.management_reads),
         }
     }
+}
+
+/// Adds one.
+pub(in crate::devhub) fn add(counter: &AtomicU64) {
+    add_many(counter, 1);
+}
+
+/// Adds `count`.
+pub(in crate::devhub) fn add_many(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+/// Takes one back.
+pub(in crate::devhub) fn subtract(counter: &AtomicU64) {
+    counter.fetch_sub(1, Ordering::Relaxed);
 }
