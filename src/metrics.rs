@@ -114,37 +114,30 @@ impl Metrics {
 
     /// Handles that count for nobody: for tests.
     pub fn detached() -> Self {
-        Self {
-            recorder: Arc::new(metrics::NoopRecorder),
-        }
+        Self { recorder: Arc::new(metrics::NoopRecorder) }
     }
 
     /// A counter of the family with these labels.
     pub fn counter(&self, family: Family, labels: &[(&'static str, &str)]) -> Counter {
-        self.recorder
-            .register_counter(&key(family, labels), &METADATA)
+        self.recorder.register_counter(&key(family, labels), &METADATA)
     }
 
     /// A gauge of the family with these labels.
     pub fn gauge(&self, family: Family, labels: &[(&'static str, &str)]) -> Gauge {
-        self.recorder
-            .register_gauge(&key(family, labels), &METADATA)
+        self.recorder.register_gauge(&key(family, labels), &METADATA)
     }
 
     /// A histogram of the family with these labels.
     pub fn histogram(&self, family: Family, labels: &[(&'static str, &str)]) -> Histogram {
-        self.recorder
-            .register_histogram(&key(family, labels), &METADATA)
+        self.recorder.register_histogram(&key(family, labels), &METADATA)
     }
 }
 
 const METADATA: Metadata<'static> = Metadata::new("lastseen", Level::INFO, None);
 
 fn key(family: Family, labels: &[(&'static str, &str)]) -> Key {
-    let labels: Vec<Label> = labels
-        .iter()
-        .map(|(name, value)| Label::new(*name, (*value).to_owned()))
-        .collect();
+    let labels: Vec<Label> =
+        labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
     Key::from_parts(family.name, labels)
 }
 

@@ -188,23 +188,14 @@ impl Decoded<'_> {
                 conditions,
                 created_by_device,
             } => Some(Signal {
-                identity: IdentityRef {
-                    hub,
-                    device,
-                    module: module.as_deref(),
-                },
+                identity: IdentityRef { hub, device, module: module.as_deref() },
                 kind: *kind,
                 generation: *generation,
                 conditions: *conditions,
                 created_by_device: *created_by_device,
             }),
         };
-        Message {
-            sequence,
-            event_time: self.event_time,
-            append_time: self.append_time,
-            signal,
-        }
+        Message { sequence, event_time: self.event_time, append_time: self.append_time, signal }
     }
 }
 

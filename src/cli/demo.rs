@@ -95,14 +95,7 @@ async fn act(
         let now = stage.watch.now();
         let elapsed_ms = now.since(options.start);
         let live = (stage.look)();
-        let scene = Scene::look(
-            &options,
-            elapsed_ms,
-            live,
-            &record,
-            &stage.inbox,
-            &mut meter,
-        );
+        let scene = Scene::look(&options, elapsed_ms, live, &record, &stage.inbox, &mut meter);
         screen.show(&scene).context("can't draw on the terminal")?;
         if screen.end_requested().context("can't read the terminal")? {
             return Ok(Outcome::Interrupted(EndSignal::Interrupt));
@@ -127,14 +120,8 @@ fn report(outcome: &Outcome, refused: u64, json: bool) -> anyhow::Result<ExitCod
             } else {
                 report::text(verdict, options, refused, Ink::of_stdout())
             };
-            io::stdout()
-                .write_all(text.as_bytes())
-                .context("can't write the verdict")?;
-            Ok(if verdict.passed() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            io::stdout().write_all(text.as_bytes()).context("can't write the verdict")?;
+            Ok(if verdict.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Outcome::Interrupted(signal) => {
             writeln!(io::stderr(), "ended before its time: no verdict").ok();

@@ -40,9 +40,9 @@ fn parse_span(text: &str) -> Result<Millis, String> {
     match parse_duration(text) {
         Ok(span_ms) if (1..=MAX_SPAN_MS).contains(&span_ms) => Ok(span_ms),
         Ok(_) => Err("give a span from 1ms to 24h".to_owned()),
-        Err(error) => Err(format!(
-            "{error}: give a whole number and a unit, such as 500ms, 10s or 2m"
-        )),
+        Err(error) => {
+            Err(format!("{error}: give a whole number and a unit, such as 500ms, 10s or 2m"))
+        }
     }
 }
 

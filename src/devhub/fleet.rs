@@ -97,9 +97,7 @@ impl FleetOptions {
 
     /// The shortest duration in which a device can fall silent and be flagged.
     pub fn least_duration_ms(&self) -> Millis {
-        self.warm_up_ms()
-            .saturating_add(self.silence_ms())
-            .saturating_add(self.settle_ms)
+        self.warm_up_ms().saturating_add(self.silence_ms()).saturating_add(self.settle_ms)
     }
 
     /// Until when nothing happens but devices that connect.
@@ -123,9 +121,7 @@ impl FleetOptions {
             return Err(FleetError::Empty);
         }
         if self.window_ms < self.longest_pause_ms() {
-            return Err(FleetError::WindowTooShort {
-                at_least_ms: self.longest_pause_ms(),
-            });
+            return Err(FleetError::WindowTooShort { at_least_ms: self.longest_pause_ms() });
         }
         let at_least_ms = self.least_duration_ms();
         if self.duration_ms < at_least_ms {
@@ -133,10 +129,7 @@ impl FleetOptions {
         }
         let troubled = u64::from(self.silenced) + u64::from(self.deleted);
         if troubled > u64::from(self.roster.devices) {
-            return Err(FleetError::TooManyTroubled {
-                troubled,
-                devices: self.roster.devices,
-            });
+            return Err(FleetError::TooManyTroubled { troubled, devices: self.roster.devices });
         }
         Ok(())
     }

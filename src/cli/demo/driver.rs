@@ -28,10 +28,7 @@ pub(super) struct Stopwatch {
 impl Stopwatch {
     /// Starts it.
     pub(super) fn start() -> Self {
-        Self {
-            started: clock::wall(),
-            started_boot_ms: clock::boot_ms(),
-        }
+        Self { started: clock::wall(), started_boot_ms: clock::boot_ms() }
     }
 
     /// What it shows.
@@ -71,11 +68,7 @@ pub(super) async fn drive(
         turn += 1;
         if wait_ms > 0 {
             let wait = Duration::from_millis(wait_ms.unsigned_abs());
-            if stop
-                .run_until_cancelled(tokio::time::sleep(wait))
-                .await
-                .is_none()
-            {
+            if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
                 return;
             }
             turn = 0;

@@ -44,21 +44,12 @@ struct Received {
 impl Inbox {
     /// Looks at everything received so far.
     pub(super) fn read<T>(&self, look: impl FnOnce(&[Notice]) -> T) -> T {
-        look(
-            &self
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .notices,
-        )
+        look(&self.0.lock().unwrap_or_else(PoisonError::into_inner).notices)
     }
 
     /// How many webhooks were refused: not signed, or not readable.
     pub(super) fn refused(&self) -> u64 {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .refused
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).refused
     }
 
     fn keep(&self, notice: Notice) -> StatusCode {
@@ -71,10 +62,7 @@ impl Inbox {
     }
 
     fn refuse(&self) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .refused += 1;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).refused += 1;
     }
 }
 
@@ -99,18 +87,12 @@ pub(super) async fn serve(
     watch: Stopwatch,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let receiver = Receiver {
-        inbox,
-        signer,
-        watch,
-    };
+    let receiver = Receiver { inbox, signer, watch };
     let router = Router::new()
         .route(PATH, post(receive))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(receiver);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
@@ -139,9 +121,7 @@ fn verify<'a>(
     let message_id = text("webhook-id")?;
     let timestamp_s: i64 = text("webhook-timestamp")?.parse().ok()?;
     let expected = signer.sign(message_id, timestamp_s, body);
-    let signed = text("webhook-signature")?
-        .split(' ')
-        .any(|signature| signature == expected);
+    let signed = text("webhook-signature")?.split(' ').any(|signature| signature == expected);
     let off_ms = now.since(Timestamp::from_ms(timestamp_s.saturating_mul(1_000)));
     (signed && off_ms.abs() <= TOLERANCE_MS).then_some(message_id)
 }
@@ -224,14 +204,8 @@ mod tests {
         assert_eq!(verify(&signer, &good, BODY, NOW), Some("msg_1"));
         assert_eq!(verify(&signer, &good, b"{}", NOW), None);
         assert_eq!(verify(&other, &good, BODY, NOW), None);
-        assert_eq!(
-            verify(&signer, &headers(&signer, now_s - 301), BODY, NOW),
-            None
-        );
-        assert_eq!(
-            verify(&signer, &headers(&signer, i64::MIN), BODY, NOW),
-            None
-        );
+        assert_eq!(verify(&signer, &headers(&signer, now_s - 301), BODY, NOW), None);
+        assert_eq!(verify(&signer, &headers(&signer, i64::MIN), BODY, NOW), None);
         assert_eq!(verify(&signer, &HeaderMap::new(), BODY, NOW), None);
     }
 

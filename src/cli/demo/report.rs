@@ -124,23 +124,14 @@ fn write_text(
 fn write_counts(out: &mut String, verdict: &Verdict, ink: Ink) -> std::fmt::Result {
     let mut line = |name: &str, count: u64, good: bool, note: &str| {
         let number = format!("{:>9}", grouped(count));
-        let number = if good {
-            ink.good(&number)
-        } else {
-            ink.bad(&number)
-        };
+        let number = if good { ink.good(&number) } else { ink.bad(&number) };
         let line = format!("    {name:<16}{number}   {note}");
         writeln!(out, "{}", line.trim_end())
     };
     let complete = verdict.missed == 0;
     line("fell silent", verdict.silenced, true, "")?;
     line("flagged", verdict.flagged, complete, "")?;
-    line(
-        "missed",
-        verdict.missed,
-        complete,
-        &verdict.missed_examples.join(", "),
-    )?;
+    line("missed", verdict.missed, complete, &verdict.missed_examples.join(", "))?;
     line(
         "falsely flagged",
         verdict.false_offline,
@@ -148,12 +139,7 @@ fn write_counts(out: &mut String, verdict: &Verdict, ink: Ink) -> std::fmt::Resu
         &verdict.false_examples.join(", "),
     )?;
     line("came back", verdict.returned, true, "")?;
-    line(
-        "resolved",
-        verdict.resolved,
-        verdict.resolved == verdict.returned,
-        "",
-    )?;
+    line("resolved", verdict.resolved, verdict.resolved == verdict.returned, "")?;
     writeln!(out)
 }
 
@@ -166,11 +152,7 @@ fn write_delays(out: &mut String, verdict: &Verdict, ink: Ink) -> std::fmt::Resu
         let note = ink.faint(note);
         writeln!(out, "    {name:<16}{p50:>9}{p99:>9}{max:>9}   {note}")
     };
-    line(
-        "verdict delay",
-        &verdict.verdict_delay_ms,
-        "true deadline to webhook received",
-    )?;
+    line("verdict delay", &verdict.verdict_delay_ms, "true deadline to webhook received")?;
     line(
         "detection lag",
         &verdict.detection_lag_ms,

@@ -60,10 +60,7 @@ impl Scene {
     ) -> Self {
         let messages = record.lock().messages();
         let count = |notices: &[Notice], status| {
-            notices
-                .iter()
-                .filter(|notice| notice.status == status)
-                .count()
+            notices.iter().filter(|notice| notice.status == status).count()
         };
         inbox.read(|notices| Self {
             options: *options,
@@ -78,10 +75,7 @@ impl Scene {
     }
 
     /// How much of the run is over, from 0 to 1.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "milliseconds of a demo are far below 2^52"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of a demo are far below 2^52")]
     pub(super) fn progress(&self) -> f64 {
         (self.elapsed_ms as f64 / self.options.duration_ms.max(1) as f64).clamp(0.0, 1.0)
     }
@@ -102,20 +96,14 @@ impl Meter {
     /// Takes a reading of the counter at `at_ms` and gives the rate per second.
     fn rate(&mut self, at_ms: Millis, count: u64) -> u64 {
         self.samples.push_back((at_ms, count));
-        while self
-            .samples
-            .get(1)
-            .is_some_and(|(next_ms, _)| at_ms - next_ms >= RATE_SPAN_MS)
-        {
+        while self.samples.get(1).is_some_and(|(next_ms, _)| at_ms - next_ms >= RATE_SPAN_MS) {
             self.samples.pop_front();
         }
         let Some(&(first_ms, first)) = self.samples.front() else {
             return 0;
         };
         let span_ms = u64::try_from(at_ms - first_ms).unwrap_or(0);
-        (count.saturating_sub(first) * 1_000)
-            .checked_div(span_ms)
-            .unwrap_or(0)
+        (count.saturating_sub(first) * 1_000).checked_div(span_ms).unwrap_or(0)
     }
 }
 

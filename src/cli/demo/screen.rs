@@ -30,15 +30,11 @@ pub(super) enum Screen {
 impl Screen {
     /// The terminal, if standard output is one; else, and where `json` wants standard output for itself, lines.
     pub(super) fn open(json: bool) -> Self {
-        let full = (!json && io::stdout().is_terminal())
-            .then(ratatui::try_init)
-            .and_then(Result::ok);
+        let full =
+            (!json && io::stdout().is_terminal()).then(ratatui::try_init).and_then(Result::ok);
         match full {
             Some(terminal) => Self::Full(Box::new(terminal)),
-            None => Self::Lines {
-                to_stderr: json,
-                next_ms: 0,
-            },
+            None => Self::Lines { to_stderr: json, next_ms: 0 },
         }
     }
 
@@ -87,12 +83,7 @@ impl Drop for Screen {
 
 fn ends(event: &Event) -> bool {
     match event {
-        Event::Key(KeyEvent {
-            code,
-            modifiers,
-            kind: KeyEventKind::Press,
-            ..
-        }) => {
+        Event::Key(KeyEvent { code, modifiers, kind: KeyEventKind::Press, .. }) => {
             matches!(code, KeyCode::Esc | KeyCode::Char('q'))
                 || (*code == KeyCode::Char('c') && modifiers.contains(KeyModifiers::CONTROL))
         }

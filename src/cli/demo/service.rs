@@ -65,17 +65,9 @@ pub(super) fn config(fleet: &FleetOptions, given: Surroundings) -> anyhow::Resul
             timeout_ms: 5_000,
             ca_file: None,
         }],
-        store: StoreConfig {
-            path: given.store,
-            dead_letter_bytes: 16 << 20,
-        },
-        http: HttpConfig {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        },
-        log: LogConfig {
-            level: "warn".to_owned(),
-            format: LogFormat::Text,
-        },
+        store: StoreConfig { path: given.store, dead_letter_bytes: 16 << 20 },
+        http: HttpConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) },
+        log: LogConfig { level: "warn".to_owned(), format: LogFormat::Text },
         shutdown_deadline_ms: 5_000,
     })
 }
@@ -122,10 +114,7 @@ impl Folder {
         let name = format!("lastseen-demo-{:016x}", rand::random::<u64>());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).with_context(|| {
-            format!(
-                "can't create {}: set TMPDIR to a folder that can be written",
-                path.display()
-            )
+            format!("can't create {}: set TMPDIR to a folder that can be written", path.display())
         })?;
         Ok(Self(path))
     }

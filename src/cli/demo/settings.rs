@@ -28,19 +28,14 @@ pub(super) fn fleet(args: &DemoArgs, seed: u64, start: Timestamp) -> Result<Flee
         .interval
         .or(args.window.map(|window_ms| (window_ms / 3).max(1)))
         .unwrap_or(DEFAULT_INTERVAL_MS);
-    let window_ms = args
-        .window
-        .unwrap_or_else(|| (interval_ms * 3).max(MIN_WINDOW_MS));
+    let window_ms = args.window.unwrap_or_else(|| (interval_ms * 3).max(MIN_WINDOW_MS));
     if !(MIN_WINDOW_MS..=MAX_WINDOW_MS).contains(&window_ms) {
         return Err("--window is too short: make it at least 1s".to_owned());
     }
     let silenced = share(args.devices, args.silence);
     let mut options = FleetOptions {
         seed: args.seed.unwrap_or(seed),
-        roster: Roster {
-            devices: args.devices,
-            gateway_every: 10,
-        },
+        roster: Roster { devices: args.devices, gateway_every: 10 },
         interval_ms,
         jitter_percent: JITTER_PERCENT,
         window_ms,
@@ -53,9 +48,8 @@ pub(super) fn fleet(args: &DemoArgs, seed: u64, start: Timestamp) -> Result<Flee
         duration_ms: 0,
         settle_ms: SETTLE_MS,
     };
-    options.duration_ms = args
-        .duration
-        .unwrap_or_else(|| DEFAULT_DURATION_MS.max(options.least_duration_ms() * 2));
+    options.duration_ms =
+        args.duration.unwrap_or_else(|| DEFAULT_DURATION_MS.max(options.least_duration_ms() * 2));
     options.check().map_err(|error| explain(&error))?;
     Ok(options)
 }
@@ -115,50 +109,25 @@ mod tests {
 
     #[test]
     fn what_is_not_given_follows_from_what_is() {
-        let window = fleet_of(&DemoArgs {
-            window: Some(60_000),
-            ..args()
-        })
-        .unwrap();
+        let window = fleet_of(&DemoArgs { window: Some(60_000), ..args() }).unwrap();
         assert_eq!(
             (window.interval_ms, window.duration_ms),
             (20_000, 2 * (40_000 + 70_000 + 3_000))
         );
-        let interval = fleet_of(&DemoArgs {
-            interval: Some(100),
-            seed: Some(1),
-            ..args()
-        })
-        .unwrap();
+        let interval =
+            fleet_of(&DemoArgs { interval: Some(100), seed: Some(1), ..args() }).unwrap();
         assert_eq!((interval.window_ms, interval.seed), (1_000, 1));
-        let all = DemoArgs {
-            devices: 3,
-            silence: 100.0,
-            ..args()
-        };
+        let all = DemoArgs { devices: 3, silence: 100.0, ..args() };
         assert_eq!(fleet_of(&all).unwrap().silenced, 3);
     }
 
     #[test]
     fn a_mistake_names_the_flag_and_the_value_that_works() {
-        let short = DemoArgs {
-            interval: Some(5_000),
-            window: Some(5_000),
-            ..args()
-        };
+        let short = DemoArgs { interval: Some(5_000), window: Some(5_000), ..args() };
         let error = fleet_of(&short).unwrap_err();
-        assert!(
-            error.contains("--window") && error.contains("6000ms"),
-            "{error}"
-        );
-        let brief = DemoArgs {
-            duration: Some(5_000),
-            ..args()
-        };
+        assert!(error.contains("--window") && error.contains("6000ms"), "{error}");
+        let brief = DemoArgs { duration: Some(5_000), ..args() };
         let error = fleet_of(&brief).unwrap_err();
-        assert!(
-            error.contains("--duration") && error.contains("14000ms"),
-            "{error}"
-        );
+        assert!(error.contains("--duration") && error.contains("14000ms"), "{error}");
     }
 }

@@ -108,11 +108,9 @@ impl Stage {
             }
             Ok(())
         };
-        tokio::time::timeout(ATTACH_DEADLINE, attached)
-            .await
-            .map_err(|_| {
-                anyhow!("the service did not attach to the embedded hub within {ATTACH_DEADLINE:?}")
-            })?
+        tokio::time::timeout(ATTACH_DEADLINE, attached).await.map_err(|_| {
+            anyhow!("the service did not attach to the embedded hub within {ATTACH_DEADLINE:?}")
+        })?
     }
 
     /// Lets the fleet live.
@@ -127,15 +125,12 @@ impl Stage {
     /// An error if the service has ended, or another part has failed.
     pub(super) async fn check(&mut self) -> anyhow::Result<()> {
         if let Some(part) = self.parts.try_join_next() {
-            part.context("a part of the demo panicked")?
-                .context("a part of the demo failed")?;
+            part.context("a part of the demo panicked")?.context("a part of the demo failed")?;
         }
         match self.service.take_if(|task| task.is_finished()) {
             None => Ok(()),
             Some(task) => {
-                task.await
-                    .context("the service panicked")?
-                    .context("the service failed")?;
+                task.await.context("the service panicked")?.context("the service failed")?;
                 Err(anyhow!("the service ended without being asked to"))
             }
         }

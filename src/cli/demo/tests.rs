@@ -13,10 +13,7 @@ const NOON: Timestamp = Timestamp::from_ms(1_767_268_800_000);
 fn options() -> FleetOptions {
     FleetOptions {
         seed: 42,
-        roster: Roster {
-            devices: 1_000,
-            gateway_every: 10,
-        },
+        roster: Roster { devices: 1_000, gateway_every: 10 },
         interval_ms: 2_000,
         jitter_percent: 20,
         window_ms: 6_000,
@@ -63,11 +60,7 @@ fn scene(elapsed_ms: Millis) -> Scene {
             partitions: vec![
                 partition("0", 1_012),
                 partition("1", 1_044),
-                PartitionView {
-                    name: "2".to_owned(),
-                    clock: Timestamp::MIN,
-                    lag_ms: 0,
-                },
+                PartitionView { name: "2".to_owned(), clock: Timestamp::MIN, lag_ms: 0 },
             ],
         },
         messages: 12_345,
@@ -75,12 +68,7 @@ fn scene(elapsed_ms: Millis) -> Scene {
         firing: 3,
         resolved: 1,
         alerts: vec![
-            alert(
-                "gateway-00009",
-                Some("sensor"),
-                NoticeStatus::Firing,
-                24_700,
-            ),
+            alert("gateway-00009", Some("sensor"), NoticeStatus::Firing, 24_700),
             alert("sensor-00012", None, NoticeStatus::Resolved, 24_000),
             alert("sensor-00012", None, NoticeStatus::Firing, 12_000),
             alert("sensor-00777", None, NoticeStatus::Retracted, 11_000),
@@ -144,10 +132,7 @@ fn a_bad_verdict_names_who_was_missed_and_who_was_falsely_flagged() {
 fn a_verdict_for_programs_is_one_object_with_the_documented_keys() {
     assert_snapshot!(report::json(&verdict()).unwrap(), @r#"{"devices":1000,"heartbeats":19874,"silenced":100,"flagged":100,"missed":0,"false_offline":0,"resolved":42,"verdict_delay_ms":{"p50":1049,"p99":1098,"max":1099},"detection_lag_ms":{"p50":49,"p99":98,"max":99}}"#);
     let nobody = report::json(&Verdict::default()).unwrap();
-    assert!(
-        nobody.contains(r#""verdict_delay_ms":{"p50":0,"p99":0,"max":0}"#),
-        "{nobody}"
-    );
+    assert!(nobody.contains(r#""verdict_delay_ms":{"p50":0,"p99":0,"max":0}"#), "{nobody}");
 }
 
 #[tokio::test]

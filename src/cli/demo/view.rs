@@ -17,12 +17,7 @@ const STATE_TEXT: u16 = 22;
 
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene) {
-    let panels = scene
-        .live
-        .states
-        .len()
-        .max(scene.live.partitions.len())
-        .max(4);
+    let panels = scene.live.states.len().max(scene.live.partitions.len()).max(4);
     let height = u16::try_from(panels).unwrap_or(u16::MAX).saturating_add(2);
     let [head, middle, alerts, foot] = Layout::vertical([
         Constraint::Length(2),
@@ -142,9 +137,7 @@ fn draw_progress(frame: &mut Frame<'_>, area: Rect, scene: &Scene) {
 }
 
 fn panel(title: &str) -> Block<'_> {
-    Block::bordered()
-        .title(format!(" {title} "))
-        .border_style(Style::new().dim())
+    Block::bordered().title(format!(" {title} ")).border_style(Style::new().dim())
 }
 
 fn state_colour(name: &str) -> Color {

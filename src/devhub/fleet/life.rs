@@ -60,10 +60,7 @@ pub(super) fn draw(options: &FleetOptions) -> Vec<Option<Quiet>> {
 
 fn silence(options: &FleetOptions, device: u32, random: &mut Random) -> Quiet {
     let earliest = options.start.plus(options.warm_up_ms());
-    let latest = options
-        .end()
-        .minus(options.silence_ms())
-        .minus(options.settle_ms);
+    let latest = options.end().minus(options.silence_ms()).minus(options.settle_ms);
     let from = earliest.plus(random.below(latest.since(earliest).saturating_add(1)));
     let back = from
         .plus(options.silence_ms())
@@ -75,11 +72,7 @@ fn silence(options: &FleetOptions, device: u32, random: &mut Random) -> Quiet {
         DeviceKind::Plain | DeviceKind::WithRelay if disconnects => Why::Disconnected,
         DeviceKind::Plain | DeviceKind::WithRelay | DeviceKind::WithSensor => Why::Mute,
     };
-    Quiet {
-        from,
-        until: returns.then_some(back),
-        why,
-    }
+    Quiet { from, until: returns.then_some(back), why }
 }
 
 fn deletion(options: &FleetOptions, device: u32, random: &mut Random) -> Quiet {
@@ -89,11 +82,7 @@ fn deletion(options: &FleetOptions, device: u32, random: &mut Random) -> Quiet {
     let back = from.plus(500).plus(random.below(options.silence_ms()));
     // Deleting a device deletes its modules: a gateway would have to be provisioned anew with them.
     let created_again = random.chance(50) && options.roster.kind(device) == DeviceKind::Plain;
-    Quiet {
-        from,
-        until: created_again.then_some(back),
-        why: Why::Deleted,
-    }
+    Quiet { from, until: created_again.then_some(back), why: Why::Deleted }
 }
 
 /// When storm number `storm` keeps a device from sending; `None` if it is spared. Storms are spread evenly over
@@ -105,9 +94,7 @@ pub(super) fn storm_pause(options: &FleetOptions, device: u32, storm: u32) -> Op
         return None;
     }
     let parts = Millis::from(options.storms) + 1;
-    let at = options
-        .start
-        .plus(options.duration_ms / parts * (Millis::from(storm) + 1));
+    let at = options.start.plus(options.duration_ms / parts * (Millis::from(storm) + 1));
     let slack = options.window_ms - options.longest_pause_ms();
     let pause = slack.min(options.interval_ms);
     let spread = STORM_SPREAD_MS.min(options.interval_ms / 4);

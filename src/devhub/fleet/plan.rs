@@ -89,10 +89,7 @@ impl Plan {
     }
 
     fn begin(&mut self, device: u32) {
-        let at = self
-            .options
-            .start
-            .plus(self.random.below(self.options.interval_ms));
+        let at = self.options.start.plus(self.random.below(self.options.interval_ms));
         self.push(at, Member::device(device), Step::Life(Action::Connect));
         for sender in self.options.roster.senders(device) {
             self.push_first_message(at, sender);
@@ -107,10 +104,9 @@ impl Plan {
         let (before, after): (&[Action], &[Action]) = match quiet.why {
             Why::Mute => (&[], &[]),
             Why::Disconnected => (&[Action::Disconnect], &[Action::Connect]),
-            Why::Deleted => (
-                &[Action::Disconnect, Action::Delete],
-                &[Action::Create, Action::Connect],
-            ),
+            Why::Deleted => {
+                (&[Action::Disconnect, Action::Delete], &[Action::Create, Action::Connect])
+            }
         };
         self.push_life(quiet.from, device, before);
         if let Some(until) = quiet.until {

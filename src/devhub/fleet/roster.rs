@@ -51,10 +51,7 @@ impl Module {
 impl Member {
     /// The device itself.
     pub const fn device(device: u32) -> Self {
-        Self {
-            device,
-            module: None,
-        }
+        Self { device, module: None }
     }
 }
 
@@ -82,10 +79,7 @@ impl Roster {
         };
         own.then_some(Member::device(device))
             .into_iter()
-            .chain(module.map(|module| Member {
-                device,
-                module: Some(module),
-            }))
+            .chain(module.map(|module| Member { device, module: Some(module) }))
     }
 
     /// The device id.
@@ -116,10 +110,7 @@ impl Roster {
 mod tests {
     use super::*;
 
-    const ROSTER: Roster = Roster {
-        devices: 40,
-        gateway_every: 10,
-    };
+    const ROSTER: Roster = Roster { devices: 40, gateway_every: 10 };
 
     #[test]
     fn every_watched_member_is_found_by_its_ids_and_nobody_else() {
@@ -154,10 +145,7 @@ mod tests {
         );
         assert_eq!(
             ROSTER.senders(19).collect::<Vec<_>>(),
-            [Member {
-                device: 19,
-                module: Some(Module::Relay)
-            }]
+            [Member { device: 19, module: Some(Module::Relay) }]
         );
     }
 }

@@ -11,10 +11,7 @@ const START: Timestamp = Timestamp::from_ms(1_767_225_600_000);
 fn options(seed: u64, devices: u32, silenced: u32) -> FleetOptions {
     FleetOptions {
         seed,
-        roster: Roster {
-            devices,
-            gateway_every: 10,
-        },
+        roster: Roster { devices, gateway_every: 10 },
         interval_ms: 2_000,
         jitter_percent: 20,
         window_ms: 6_000,
@@ -37,10 +34,8 @@ fn any_options() -> impl Strategy<Value = FleetOptions> {
 /// Plays the plan to its end as a hub does that takes everything from devices that are not deleted.
 fn play(options: &FleetOptions) -> (Vec<FleetEvent>, Truth) {
     let end = options.end();
-    let events: Vec<FleetEvent> = Plan::new(*options)
-        .unwrap()
-        .take_while(|event| event.at <= end)
-        .collect();
+    let events: Vec<FleetEvent> =
+        Plan::new(*options).unwrap().take_while(|event| event.at <= end).collect();
     let mut truth = Truth::new(options);
     for event in &events {
         match event.action {
@@ -271,15 +266,9 @@ proptest! {
 
 #[test]
 fn a_healthy_fleet_has_storms_and_nobody_falls_silent() {
-    let options = FleetOptions {
-        deleted: 0,
-        ..options(7, 1_000, 0)
-    };
+    let options = FleetOptions { deleted: 0, ..options(7, 1_000, 0) };
     let (events, truth) = play(&options);
-    let lost = events
-        .iter()
-        .filter(|event| event.action == Action::Disconnect)
-        .count();
+    let lost = events.iter().filter(|event| event.action == Action::Disconnect).count();
     assert!((450..750).contains(&lost), "{lost}");
     let mut connects: HashMap<u32, i32> = HashMap::new();
     for event in &events {
@@ -290,11 +279,7 @@ fn a_healthy_fleet_has_storms_and_nobody_falls_silent() {
         };
     }
     assert!(connects.values().all(|&open| open == 1));
-    assert!(
-        truth
-            .watched()
-            .all(|who| truth.outages(who, options.end()).next().is_none())
-    );
+    assert!(truth.watched().all(|who| truth.outages(who, options.end()).next().is_none()));
     assert_eq!(truth.watched().count(), 1_050);
 }
 
@@ -313,20 +298,12 @@ fn what_can_not_be_is_refused_with_the_smallest_value_that_works() {
     );
     assert_eq!(
         check(|options| options.duration_ms = 13_999),
-        Err(FleetError::DurationTooShort {
-            at_least_ms: 14_000
-        })
+        Err(FleetError::DurationTooShort { at_least_ms: 14_000 })
     );
     assert_eq!(check(|options| options.duration_ms = 14_000), Ok(()));
     assert_eq!(
         check(|options| options.silenced = 10),
-        Err(FleetError::TooManyTroubled {
-            troubled: 11,
-            devices: 10
-        })
+        Err(FleetError::TooManyTroubled { troubled: 11, devices: 10 })
     );
-    assert_eq!(
-        check(|options| options.interval_ms = 0),
-        Err(FleetError::Empty)
-    );
+    assert_eq!(check(|options| options.interval_ms = 0), Err(FleetError::Empty));
 }

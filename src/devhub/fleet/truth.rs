@@ -36,9 +36,7 @@ impl Truth {
         Self {
             roster: options.roster,
             silence_ms: options.silence_ms(),
-            tracks: (0..options.roster.devices)
-                .map(|_| Default::default())
-                .collect(),
+            tracks: (0..options.roster.devices).map(|_| Default::default()).collect(),
             messages: 0,
         }
     }
@@ -76,13 +74,10 @@ impl Truth {
 
     /// The outages of a watched member whose deadline was before `now`, in order. Only the last can be open.
     pub fn outages(&self, who: Member, now: Timestamp) -> impl Iterator<Item = TrueOutage> + '_ {
-        let track = self
-            .tracks
-            .get(who.device as usize)
-            .map(|[device, module]| match who.module {
-                None => device,
-                Some(Module::Sensor | Module::Relay) => module,
-            });
+        let track = self.tracks.get(who.device as usize).map(|[device, module]| match who.module {
+            None => device,
+            Some(Module::Sensor | Module::Relay) => module,
+        });
         let open = track
             .and_then(|track| track.outage(self.silence_ms, None))
             .filter(|outage| outage.deadline < now);
@@ -94,9 +89,8 @@ impl Truth {
     pub fn watched(&self) -> impl Iterator<Item = Member> + use<> {
         let roster = self.roster;
         (0..roster.devices).flat_map(move |device| {
-            let modules = roster
-                .senders(device)
-                .filter(|member| member.module == Some(Module::Sensor));
+            let modules =
+                roster.senders(device).filter(|member| member.module == Some(Module::Sensor));
             std::iter::once(Member::device(device)).chain(modules)
         })
     }
@@ -110,8 +104,7 @@ impl Track {
 
     fn end(&mut self, at: Timestamp, silence_ms: Millis) {
         let outage = self.outage(silence_ms, Some(at));
-        self.ended
-            .extend(outage.filter(|outage| outage.deadline < at));
+        self.ended.extend(outage.filter(|outage| outage.deadline < at));
     }
 
     fn outage(&self, silence_ms: Millis, ended: Option<Timestamp>) -> Option<TrueOutage> {

@@ -142,10 +142,8 @@ impl Verdict {
             Some(notice) => {
                 self.silenced += 1;
                 self.flagged += 1;
-                self.verdict_delay_ms
-                    .push(notice.received_at.since(outage.deadline));
-                self.detection_lag_ms
-                    .push(notice.detected_at.since(notice.first_missed_at));
+                self.verdict_delay_ms.push(notice.received_at.since(outage.deadline));
+                self.detection_lag_ms.push(notice.detected_at.since(notice.first_missed_at));
             }
             None if outage.deadline <= due => {
                 self.silenced += 1;
