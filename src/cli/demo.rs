@@ -73,7 +73,7 @@ pub async fn play(
 
 /// How it ended.
 enum Outcome {
-    Judged(FleetOptions, Verdict),
+    Judged(FleetOptions, Box<Verdict>),
     Interrupted(EndSignal),
 }
 
@@ -106,7 +106,7 @@ async fn act(
                 .read(|notices| Verdict::judge(&record.lock(), notices, now, options.settle_ms));
             let all_told = verdict.passed() && verdict.resolved == verdict.returned;
             if all_told || elapsed_ms >= options.duration_ms + LAST_ALERTS_MS {
-                return Ok(Outcome::Judged(options, verdict));
+                return Ok(Outcome::Judged(options, Box::new(verdict)));
             }
         }
     }

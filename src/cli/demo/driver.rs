@@ -84,7 +84,13 @@ pub(super) async fn drive(
 }
 
 /// Does it, and records it if the hub accepted it: what the hub refused has not happened.
-fn perform(event: FleetEvent, roster: Roster, hub: &Hub, now: Timestamp, record: &Record) {
+pub(super) fn perform(
+    event: FleetEvent,
+    roster: Roster,
+    hub: &Hub,
+    now: Timestamp,
+    record: &Record,
+) {
     let FleetEvent { who, action, .. } = event;
     let device = roster.device_id(who.device);
     match action {

@@ -149,7 +149,7 @@ enum Status {
     Amended,
 }
 
-fn read(message_id: &str, body: &[u8], received_at: Timestamp) -> Option<Notice> {
+pub(super) fn read(message_id: &str, body: &[u8], received_at: Timestamp) -> Option<Notice> {
     let data = serde_json::from_slice::<Payload>(body).ok()?.data;
     let status = match data.status {
         Status::Firing => NoticeStatus::Firing,

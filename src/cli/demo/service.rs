@@ -86,7 +86,7 @@ fn event_hub(connection_string: String) -> EventHubsConfig {
 }
 
 /// Every device by the default, the gateways' sensors by a rule, other modules not at all.
-fn policy(fleet: &FleetOptions) -> Policy {
+pub(super) fn policy(fleet: &FleetOptions) -> Policy {
     let terms = Terms {
         window_ms: fleet.window_ms,
         grace_ms: fleet.grace_ms,

@@ -7,6 +7,8 @@ use ratatui::backend::TestBackend;
 use super::*;
 use crate::devhub::fleet::{Notice, NoticeStatus, Roster};
 
+mod simulation;
+
 /// 2026-01-01, noon.
 const NOON: Timestamp = Timestamp::from_ms(1_767_268_800_000);
 
