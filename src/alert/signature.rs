@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 /// What a secret begins with.
 const PREFIX: &str = "whsec_";
-/// Random bytes of a secret: "between 24 bytes (192 bits) and 64 bytes (512 bits)".
+/// Random bytes of a secret: "at least 24 bytes (192 bits, 512 maximum)".
 const SECRET_BYTES: RangeInclusive<usize> = 24..=64;
 /// Secrets of one endpoint: the current one and those of rotations under way. More would only grow the header.
 pub const MAX_SECRETS: usize = 4;

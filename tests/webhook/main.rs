@@ -19,6 +19,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+/// A time-out that can't be what ends an attempt.
+const NEVER_MS: i64 = 3_600_000;
+
 fn url(receiver: &Receiver) -> String {
     format!("http://{}/hook/s3cret-path?token=t0ken", receiver.address)
 }
@@ -145,7 +148,9 @@ async fn a_status_counts_although_its_body_drips_and_the_connection_is_cut_at_th
 async fn a_body_without_end_is_read_no_further_than_its_limit() {
     let head = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n";
     let mut receiver = Receiver::start(move |_, _| Reply::Endless(head, "xxxxxxxxxxxxxxxxx")).await;
-    let sink = Sink::start(config(&url(&receiver)), waits(&[]));
+    let mut config = config(&url(&receiver));
+    config.timeout_ms = NEVER_MS;
+    let sink = Sink::start(config, waits(&[]));
     sink.send(message(0, 1)).await;
     assert_eq!(sink.finish().await.outcome("delivered"), 1);
     timeout(DEADLINE, receiver.cut_off.recv()).await.unwrap().unwrap();
@@ -159,7 +164,9 @@ async fn a_head_without_end_is_cut_off_and_fails() {
         _ => Reply::Endless("", "nonsense "),
     })
     .await;
-    let sink = Sink::start(config(&url(&receiver)), waits(&[1, 1]));
+    let mut config = config(&url(&receiver));
+    config.timeout_ms = NEVER_MS;
+    let sink = Sink::start(config, waits(&[1, 1]));
     sink.send(message(0, 1)).await;
     let counts = sink.finish().await;
     assert_eq!((counts.outcome("unreachable"), counts.outcome("given_up")), (3, 1));

@@ -75,7 +75,7 @@ impl Outcome {
     }
 
     /// The class of a status: only 2xx is success, and 410 the request to stop (Standard Webhooks 1.0.0,
-    /// "Deliverability and reliability").
+    /// "Delivery success and failure").
     fn of_status(status: StatusCode) -> Self {
         match status.as_u16() {
             200..=299 => Self::Delivered,

@@ -27,7 +27,7 @@ pub struct Schedule {
     pub retry_after_cap: Duration,
 }
 
-/// Three days and a half, as Standard Webhooks 1.0.0 ("Deliverability and reliability") proposes. A quick first retry
+/// A little over three days, as Standard Webhooks 1.0.0 ("Deliverability and reliability") proposes. A quick first retry
 /// gets past a connection that broke.
 impl Default for Schedule {
     fn default() -> Self {
