@@ -62,9 +62,7 @@ catalogue! {
 /// Upper bounds, in seconds, of a detection lag: a decision is due within a tick (100 ms) of the deadline.
 const DETECTION_BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0];
 /// Upper bounds, in seconds, of a delivery: from a receiver beside us to the default time-out.
-const DELIVERY_BUCKETS: &[f64] = &[
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+const DELIVERY_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Samples of histograms wait in memory until they are put into buckets; at a thousand a second that is 40 KB.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -73,10 +71,9 @@ pub fn prometheus() -> Result<(Metrics, PrometheusHandle), BuildError> {
     let buckets =
         |family: Family, bounds: &[f64]| (Matcher::Full(family.name.to_owned()), bounds.to_vec());
     let mut builder = PrometheusBuilder::new();
-    for (matcher, bounds) in [
-        buckets(DETECTION_LAG, DETECTION_BUCKETS),
-        buckets(DELIVERY_SECONDS, DELIVERY_BUCKETS),
-    ] {
+    for (matcher, bounds) in
+        [buckets(DETECTION_LAG, DETECTION_BUCKETS), buckets(DELIVERY_SECONDS, DELIVERY_BUCKETS)]
+    {
         builder = builder.set_buckets_for_metric(matcher, &bounds)?;
     }
     let recorder = builder.build_recorder();

@@ -42,10 +42,7 @@ pub fn decode<'a>(
     received_at: Timestamp,
     latest_plausible: Timestamp,
 ) -> Result<Decoded<'a>, Reject> {
-    let now = Instants {
-        received_at,
-        latest_plausible,
-    };
+    let now = Instants { received_at, latest_plausible };
     match raw {
         RawMessage::Amqp10(message) => {
             check_size(message.len())?;
@@ -334,10 +331,7 @@ pub enum RejectReason {
 
 impl Reject {
     fn new(reason: RejectReason, detail: impl Into<String>) -> Self {
-        Self {
-            reason,
-            detail: detail.into(),
-        }
+        Self { reason, detail: detail.into() }
     }
 }
 

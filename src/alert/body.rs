@@ -146,9 +146,7 @@ impl<'a> Payload<'a> {
 impl<'a> Data<'a> {
     fn new(alert: &'a Alert, alert_id: &'a str, id: &'a str, r#type: &'static str) -> Self {
         let Alert { transition, origin } = alert;
-        let Transition {
-            identity, outage, ..
-        } = transition;
+        let Transition { identity, outage, .. } = transition;
         let (source, partition) = (clip(&origin.source), clip(&origin.partition));
         let ended = Ended::of(transition.kind);
         Self {
@@ -156,11 +154,7 @@ impl<'a> Data<'a> {
             alert_id,
             r#type,
             status: Status::of(transition).as_str(),
-            severity: if outage.route_unproven {
-                "warning"
-            } else {
-                "critical"
-            },
+            severity: if outage.route_unproven { "warning" } else { "critical" },
             cause: outage.cause.as_str(),
             summary: summary::of(alert),
             hub: clip(&identity.hub),
@@ -210,10 +204,9 @@ impl Ended {
                 resolved_by: Some(resolved_by(by)),
                 ..Self::default()
             },
-            TransitionKind::Retracted { heartbeat_at } => Self {
-                heartbeat_at: Some(Instant(heartbeat_at)),
-                ..Self::default()
-            },
+            TransitionKind::Retracted { heartbeat_at } => {
+                Self { heartbeat_at: Some(Instant(heartbeat_at)), ..Self::default() }
+            }
             TransitionKind::Amended { told } => Self {
                 told: Some(Told {
                     silent_since: Instant(told.armed_at),
@@ -253,9 +246,7 @@ fn happened_at(transition: &Transition) -> Timestamp {
 
 /// How long after the deadline the verdict was decided; the other kinds are decided by what ends or corrects it.
 fn detection_lag_ms(transition: &Transition) -> Option<Millis> {
-    let lag_ms = transition
-        .decided_at
-        .since(transition.outage.judged.deadline);
+    let lag_ms = transition.decided_at.since(transition.outage.judged.deadline);
     (Status::of(transition) == Status::Firing).then_some(lag_ms)
 }
 

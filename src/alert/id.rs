@@ -22,11 +22,7 @@ impl AlertId {
     /// The id of the transition's outage: hash of hub, device, module, kind, and the event time that armed
     /// the deadline as first told.
     pub fn of(transition: &Transition) -> Self {
-        let IdentityRef {
-            hub,
-            device,
-            module,
-        } = transition.identity.as_ref();
+        let IdentityRef { hub, device, module } = transition.identity.as_ref();
         let armed_at = transition.outage.first_armed_at.as_ms().to_be_bytes();
         Self(truncate(hash(&[
             Some(hub.as_bytes()),
@@ -99,10 +95,7 @@ mod tests {
     #[test]
     fn the_id_of_an_outage_is_pinned() {
         let alert = sample::firing();
-        assert_eq!(
-            AlertId::of(&alert.transition).to_string(),
-            "ba2a9fe622298006d77138c03f563455"
-        );
+        assert_eq!(AlertId::of(&alert.transition).to_string(), "ba2a9fe622298006d77138c03f563455");
     }
 
     #[test]
@@ -138,12 +131,7 @@ mod tests {
         let id = AlertId::of(&sample::firing().transition);
         let mut seen = HashSet::new();
         for sink in ["ops", "ops.firing", "op"] {
-            for status in [
-                Status::Firing,
-                Status::Resolved,
-                Status::Retracted,
-                Status::Amended,
-            ] {
+            for status in [Status::Firing, Status::Resolved, Status::Retracted, Status::Amended] {
                 for ordinal in 0..3 {
                     let message_id = id.message_id(sink, status, ordinal);
                     assert_eq!(message_id, id.message_id(sink, status, ordinal));
@@ -159,10 +147,7 @@ mod tests {
         let firing = sample::firing().transition.identity;
         let mut module = firing.clone();
         module.module = Some("sensor".into());
-        assert_eq!(
-            lane(firing.as_ref()),
-            lane(sample::resolved().transition.identity.as_ref())
-        );
+        assert_eq!(lane(firing.as_ref()), lane(sample::resolved().transition.identity.as_ref()));
         assert_ne!(lane(firing.as_ref()), lane(module.as_ref()));
     }
 }

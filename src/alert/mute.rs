@@ -11,7 +11,7 @@ use super::id::AlertId;
 ///
 /// It has to see all alerts of the partition since its start: an outage that it does not hold is taken as over.
 /// Holds at most the open outages of the partition, one for each of its identities.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Mute {
     /// `None` once unmuted.
     held: Option<Held>,
@@ -30,9 +30,7 @@ struct Held {
 impl Mute {
     /// Muted, holding nothing.
     pub fn muted() -> Self {
-        Self {
-            held: Some(Held::default()),
-        }
+        Self { held: Some(Held::default()) }
     }
 
     /// Passes everything: for partitions that never mute.
@@ -128,16 +126,12 @@ mod tests {
         let heartbeat_at = Timestamp::from_ms(at);
         transition.kind = match step {
             Step::Fire => TransitionKind::Offline,
-            Step::Resolve => TransitionKind::Resolved {
-                at: heartbeat_at,
-                by: ResolvedBy::Heartbeat,
-            },
+            Step::Resolve => {
+                TransitionKind::Resolved { at: heartbeat_at, by: ResolvedBy::Heartbeat }
+            }
             Step::Retract => TransitionKind::Retracted { heartbeat_at },
             Step::Amend => TransitionKind::Amended {
-                told: Judged {
-                    armed_at: heartbeat_at,
-                    deadline: heartbeat_at,
-                },
+                told: Judged { armed_at: heartbeat_at, deadline: heartbeat_at },
             },
         };
         alert

@@ -11,17 +11,10 @@ use super::{Alert, Origin};
 const MIDNIGHT: Timestamp = Timestamp::from_ms(1_767_225_600_000);
 
 pub(crate) fn firing() -> Alert {
-    let judged = Judged {
-        armed_at: MIDNIGHT,
-        deadline: MIDNIGHT.plus(70_000),
-    };
+    let judged = Judged { armed_at: MIDNIGHT, deadline: MIDNIGHT.plus(70_000) };
     Alert {
         transition: Transition {
-            identity: Identity {
-                hub: "example-hub".into(),
-                device: "pump-7".into(),
-                module: None,
-            },
+            identity: Identity { hub: "example-hub".into(), device: "pump-7".into(), module: None },
             kind: TransitionKind::Offline,
             outage: Outage {
                 judged,
@@ -30,10 +23,7 @@ pub(crate) fn firing() -> Alert {
                 window_ms: 60_000,
                 grace_ms: 10_000,
                 rule: 0,
-                last_signal: Some(LastSignal {
-                    sequence: 4_711,
-                    event_time: judged.armed_at,
-                }),
+                last_signal: Some(LastSignal { sequence: 4_711, event_time: judged.armed_at }),
                 generation: Generation::parse("638712345678901234"),
                 route_unproven: false,
             },
@@ -88,18 +78,10 @@ pub(crate) fn retracted() -> Alert {
 pub(crate) fn amended() -> Alert {
     let mut alert = firing();
     let outage = &mut alert.transition.outage;
-    alert.transition.kind = TransitionKind::Amended {
-        told: outage.judged,
-    };
+    alert.transition.kind = TransitionKind::Amended { told: outage.judged };
     let heartbeat_at = MIDNIGHT.plus(65_000);
-    outage.judged = Judged {
-        armed_at: heartbeat_at,
-        deadline: heartbeat_at.plus(70_000),
-    };
-    outage.last_signal = Some(LastSignal {
-        sequence: 4_712,
-        event_time: heartbeat_at,
-    });
+    outage.judged = Judged { armed_at: heartbeat_at, deadline: heartbeat_at.plus(70_000) };
+    outage.last_signal = Some(LastSignal { sequence: 4_712, event_time: heartbeat_at });
     alert.transition.decided_at = MIDNIGHT.plus(140_000);
     alert
 }

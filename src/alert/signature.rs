@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 /// What a secret begins with.
 const PREFIX: &str = "whsec_";
-/// Random bytes of a secret: "between 24 bytes (192 bits) and 64 bytes (512 bits)".
+/// Random bytes of a secret: "at least 24 bytes (192 bits, 512 maximum)".
 const SECRET_BYTES: RangeInclusive<usize> = 24..=64;
 /// Secrets of one endpoint: the current one and those of rotations under way. More would only grow the header.
 pub const MAX_SECRETS: usize = 4;
@@ -54,9 +54,9 @@ impl Signer {
     pub fn new(secrets: &[SecretString]) -> Result<Self, SecretError> {
         match secrets.len() {
             0 => Err(SecretError::Missing),
-            1..=MAX_SECRETS => Ok(Self {
-                keys: secrets.iter().map(key).collect::<Result<_, _>>()?,
-            }),
+            1..=MAX_SECRETS => {
+                Ok(Self { keys: secrets.iter().map(key).collect::<Result<_, _>>()? })
+            }
             count => Err(SecretError::TooMany(count)),
         }
     }
@@ -66,11 +66,7 @@ impl Signer {
     pub fn sign(&self, message_id: &str, timestamp_s: i64, body: &[u8]) -> String {
         let head = format!("{message_id}.{timestamp_s}.");
         let signatures = self.keys.iter().map(|key| {
-            let mac = key
-                .clone()
-                .chain_update(&head)
-                .chain_update(body)
-                .finalize();
+            let mac = key.clone().chain_update(&head).chain_update(body).finalize();
             format!("v1,{}", BASE64.encode(mac.into_bytes()))
         });
         signatures.collect::<Vec<_>>().join(" ")
@@ -84,11 +80,8 @@ impl fmt::Debug for Signer {
 }
 
 fn key(secret: &SecretString) -> Result<Hmac<Sha256>, SecretError> {
-    let encoded = secret
-        .expose_secret()
-        .trim()
-        .strip_prefix(PREFIX)
-        .ok_or(SecretError::NoPrefix)?;
+    let encoded =
+        secret.expose_secret().trim().strip_prefix(PREFIX).ok_or(SecretError::NoPrefix)?;
     let bytes = BASE64.decode(encoded).map_err(|_| SecretError::NotBase64)?;
     if !SECRET_BYTES.contains(&bytes.len()) {
         return Err(SecretError::Length(bytes.len()));
@@ -111,11 +104,7 @@ mod tests {
     fn the_vector_of_the_standards_own_libraries_is_met() {
         let signer = Signer::new(&["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into()]).unwrap();
         assert_eq!(
-            signer.sign(
-                "msg_p5jXN8AQM9LWM0D4loKWxJek",
-                1_614_265_330,
-                br#"{"test": 2432232314}"#
-            ),
+            signer.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
     }
@@ -124,19 +113,10 @@ mod tests {
     fn a_secret_of_the_wrong_form_is_refused_without_being_shown() {
         let refused = |text: &str| Signer::new(&[text.into()]).unwrap_err();
         assert_eq!(Signer::new(&[]).unwrap_err(), SecretError::Missing);
-        assert_eq!(
-            refused("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
-            SecretError::NoPrefix
-        );
+        assert_eq!(refused("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), SecretError::NoPrefix);
         assert_eq!(refused("whsec_hunter2!"), SecretError::NotBase64);
-        assert_eq!(
-            Signer::new(&[secret(&[7; 23])]).unwrap_err(),
-            SecretError::Length(23)
-        );
-        assert_eq!(
-            Signer::new(&[secret(&[7; 65])]).unwrap_err(),
-            SecretError::Length(65)
-        );
+        assert_eq!(Signer::new(&[secret(&[7; 23])]).unwrap_err(), SecretError::Length(23));
+        assert_eq!(Signer::new(&[secret(&[7; 65])]).unwrap_err(), SecretError::Length(65));
         let five = vec![secret(&[7; 24]); 5];
         assert_eq!(Signer::new(&five).unwrap_err(), SecretError::TooMany(5));
         assert!(!refused("whsec_hunter2!").to_string().contains("hunter2"));

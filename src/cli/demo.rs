@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::demo_args::DemoArgs;
+use crate::cli::DemoArgs;
 use crate::config::Config;
 use crate::devhub::fleet::{FleetOptions, Plan, Truth, Verdict};
 use crate::engine::{Millis, Timestamp};
@@ -59,8 +59,7 @@ pub async fn play(
     start: impl FnOnce(Config, CancellationToken) -> Service,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen().context("can't listen for signals")?;
-    let seed = u64::from(rand::random::<u32>());
-    let fleet = |begin| settings::fleet(&args, seed, begin).map_err(|mistake| anyhow!(mistake));
+    let fleet = |begin| settings::fleet(&args, begin).map_err(|mistake| anyhow!(mistake));
     let mut stage = Stage::set(&fleet(Timestamp::from_ms(0))?, start).await?;
     let outcome = tokio::select! {
         outcome = act(&mut stage, fleet, args.json) => outcome,

@@ -58,11 +58,7 @@ impl Value {
 
     /// The text of a string or symbol.
     pub(crate) fn text(&self) -> Option<&str> {
-        if let Self::String(text) | Self::Symbol(text) = self {
-            Some(text)
-        } else {
-            None
-        }
+        if let Self::String(text) | Self::Symbol(text) = self { Some(text) } else { None }
     }
 
     /// An integer of any width, or a timestamp.
@@ -94,19 +90,12 @@ impl Value {
 
     /// The entries of a map; none of anything else.
     pub(crate) fn entries(&self) -> &[(Value, Value)] {
-        if let Self::Map(entries) = self {
-            entries
-        } else {
-            &[]
-        }
+        if let Self::Map(entries) = self { entries } else { &[] }
     }
 
     /// The value under a string or symbol key of a map.
     pub(crate) fn entry(&self, name: &str) -> Option<&Value> {
-        self.entries()
-            .iter()
-            .find(|(key, _)| key.text() == Some(name))
-            .map(|(_, value)| value)
+        self.entries().iter().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| value)
     }
 
     /// Field `index` of a list; [`Value::Null`] where the list is shorter (trailing nulls may be left out).
@@ -258,10 +247,7 @@ fn eight_octets(code: u8, mut bytes: Bytes) -> Result<Value, DecodeError> {
 
 fn sixteen_octets(code: u8, bytes: &Bytes) -> Result<Value, DecodeError> {
     match code {
-        0x98 => bytes[..]
-            .try_into()
-            .map(Value::Uuid)
-            .map_err(|_| DecodeError::Truncated),
+        0x98 => bytes[..].try_into().map(Value::Uuid).map_err(|_| DecodeError::Truncated),
         0x94 => Ok(Value::Fixed(code, bytes.clone())),
         _ => Err(DecodeError::UnknownCode(code)),
     }

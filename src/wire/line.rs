@@ -54,10 +54,7 @@ impl Record {
                     "the line is not JSON, or nested too deep"
                 }
             };
-            Reject::new(
-                RejectReason::Malformed,
-                format!("{class}, column {}", error.column()),
-            )
+            Reject::new(RejectReason::Malformed, format!("{class}, column {}", error.column()))
         })
     }
 
@@ -72,9 +69,7 @@ impl Record {
             fields.annotation(name.as_bytes(), || Ok::<_, Reject>(Scalar::from(value)))?;
         }
         for (name, value) in &self.application_properties {
-            fields.property(profile, name.as_bytes(), || {
-                Ok::<_, Reject>(Scalar::from(value))
-            })?;
+            fields.property(profile, name.as_bytes(), || Ok::<_, Reject>(Scalar::from(value)))?;
         }
         Ok(fields)
     }
@@ -90,10 +85,7 @@ impl Record {
             return Ok(Body::default());
         };
         let bytes = STANDARD.decode(encoded).map_err(|_| {
-            Reject::new(
-                RejectReason::Malformed,
-                "`dataBase64` is not standard base64",
-            )
+            Reject::new(RejectReason::Malformed, "`dataBase64` is not standard base64")
         })?;
         Ok(Body::bytes(bytes))
     }

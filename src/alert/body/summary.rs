@@ -46,10 +46,7 @@ fn who(alert: &Alert) -> String {
     let hub = clip(&identity.hub).escape_debug();
     let device = identity.device.escape_debug();
     match &identity.module {
-        Some(module) => format!(
-            "Module {} of device {device} on hub {hub}",
-            module.escape_debug()
-        ),
+        Some(module) => format!("Module {} of device {device} on hub {hub}", module.escape_debug()),
         None => format!("Device {device} on hub {hub}"),
     }
 }
@@ -80,11 +77,7 @@ fn silence(outage: &Outage) -> String {
 
 /// A gap moves a deadline: without a word the sum of window and grace would look wrong.
 fn put_off(outage: &Outage) -> String {
-    let usual = outage
-        .judged
-        .armed_at
-        .plus(outage.window_ms)
-        .plus(outage.grace_ms);
+    let usual = outage.judged.armed_at.plus(outage.window_ms).plus(outage.grace_ms);
     match outage.judged.deadline.since(usual) {
         ..=0 => String::new(),
         by => format!(" (put off by {} that could not be observed)", human(by)),

@@ -65,11 +65,7 @@ fn each_end_of_an_outage_has_its_name_and_its_words() {
     for (by, name, words) in [
         (ResolvedBy::Heartbeat, "heartbeat", "is back"),
         (ResolvedBy::Deleted, "deleted", "was deleted, which"),
-        (
-            ResolvedBy::Recreated,
-            "recreated",
-            "was deleted and created again",
-        ),
+        (ResolvedBy::Recreated, "recreated", "was deleted and created again"),
     ] {
         let mut alert = sample::resolved();
         let at = Timestamp::from_ms(1_767_225_900_000);
@@ -95,17 +91,8 @@ fn a_deadline_that_a_gap_has_moved_says_so() {
 
 /// Texts that grow most when they are escaped for the summary and then for JSON.
 fn hostile(bytes: usize) -> impl Strategy<Value = String> {
-    prop::sample::select(vec![
-        "\"",
-        "\\",
-        "\u{1}",
-        "\u{202e}",
-        "\u{10ffff}",
-        "x",
-        "'",
-        "</script>",
-    ])
-    .prop_map(move |part| part.repeat(bytes / part.len()))
+    prop::sample::select(vec!["\"", "\\", "\u{1}", "\u{202e}", "\u{10ffff}", "x", "'", "</script>"])
+        .prop_map(move |part| part.repeat(bytes / part.len()))
 }
 
 proptest! {

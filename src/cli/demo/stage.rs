@@ -26,8 +26,8 @@ const HUB: &str = "demo";
 /// As many as an IoT Hub's built-in endpoint has by default.
 const PARTITIONS: usize = 4;
 
-/// The most messages kept per partition: a reader that is this far behind has lost the race anyhow.
-const RETENTION_MESSAGES: usize = 200_000;
+/// The most messages kept per partition: some 30 MB each. A reader that is this far behind has lost the race anyhow.
+const RETENTION_MESSAGES: usize = 50_000;
 
 /// How long the service may take to attach to every partition before the fleet starts.
 const ATTACH_DEADLINE: Duration = Duration::from_secs(15);

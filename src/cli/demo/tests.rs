@@ -141,11 +141,11 @@ fn a_verdict_for_programs_is_one_object_with_the_documented_keys() {
 async fn a_service_that_fails_ends_the_demo_with_its_reason() {
     let args = DemoArgs {
         devices: 10,
-        interval: None,
-        window: None,
-        silence: 10.0,
-        duration: None,
-        seed: Some(1),
+        interval_ms: 2_000,
+        window_ms: 6_000,
+        silence_percent: 10.0,
+        duration_ms: 40_000,
+        seed: 1,
         json: true,
     };
     let start = |_, _| Service {

@@ -131,8 +131,8 @@ impl Play {
     }
 }
 
-fn simulate(args: &DemoArgs, seed: u64) -> (FleetOptions, Verdict) {
-    let options = settings::fleet(args, seed, NOON).unwrap();
+fn simulate(args: &DemoArgs) -> (FleetOptions, Verdict) {
+    let options = settings::fleet(args, NOON).unwrap();
     let record = Record::new(Truth::new(&options));
     let mut play = Play::new(&options);
     let mut plan = Plan::new(options).unwrap().peekable();
@@ -155,18 +155,18 @@ proptest! {
     fn whatever_the_seed_exactly_the_silent_are_flagged_and_those_that_return_resolved(
         seed in any::<u64>(),
         devices in 1..150_u32,
-        silence in prop::sample::select(vec![0.0, 1.0, 10.0, 50.0, 100.0]),
+        silence_percent in prop::sample::select(vec![0.0, 1.0, 10.0, 50.0, 100.0]),
     ) {
         let args = DemoArgs {
             devices,
-            interval: None,
-            window: None,
-            silence,
-            duration: None,
-            seed: None,
+            interval_ms: 2_000,
+            window_ms: 6_000,
+            silence_percent,
+            duration_ms: 40_000,
+            seed,
             json: false,
         };
-        let (options, verdict) = simulate(&args, seed);
+        let (options, verdict) = simulate(&args);
         prop_assert!(verdict.passed(), "{verdict:#?}");
         prop_assert_eq!(verdict.flagged, u64::from(options.silenced));
         prop_assert_eq!(verdict.resolved, verdict.returned);
