@@ -42,10 +42,7 @@ pub fn decode<'a>(
     received_at: Timestamp,
     latest_plausible: Timestamp,
 ) -> Result<Decoded<'a>, Reject> {
-    let now = Instants {
-        received_at,
-        latest_plausible,
-    };
+    let now = Instants { received_at, latest_plausible };
     match raw {
         RawMessage::Amqp10(message) => {
             check_size(message.len())?;
@@ -290,23 +287,14 @@ impl Decoded<'_> {
                 conditions,
                 created_by_device,
             } => Some(Signal {
-                identity: IdentityRef {
-                    hub,
-                    device,
-                    module: module.as_deref(),
-                },
+                identity: IdentityRef { hub, device, module: module.as_deref() },
                 kind: *kind,
                 generation: *generation,
                 conditions: *conditions,
                 created_by_device: *created_by_device,
             }),
         };
-        Message {
-            sequence,
-            event_time: self.event_time,
-            append_time: self.append_time,
-            signal,
-        }
+        Message { sequence, event_time: self.event_time, append_time: self.append_time, signal }
     }
 }
 
@@ -343,10 +331,7 @@ pub enum RejectReason {
 
 impl Reject {
     fn new(reason: RejectReason, detail: impl Into<String>) -> Self {
-        Self {
-            reason,
-            detail: detail.into(),
-        }
+        Self { reason, detail: detail.into() }
     }
 }
 

@@ -34,18 +34,9 @@ fn every_type_of_rabbitmq_has_its_width() {
         (b'T', 8),
     ] {
         let exact = table(letter, &vec![0; width]);
-        assert_eq!(
-            amqp091::check_table(&exact),
-            Ok(()),
-            "{}",
-            char::from(letter)
-        );
+        assert_eq!(amqp091::check_table(&exact), Ok(()), "{}", char::from(letter));
         let longer = table(letter, &vec![0; width + 1]);
-        assert!(
-            amqp091::check_table(&longer).is_err(),
-            "{}",
-            char::from(letter)
-        );
+        assert!(amqp091::check_table(&longer).is_err(), "{}", char::from(letter));
     }
     for letter in [b'S', b'x', b'A', b'F'] {
         assert_eq!(amqp091::check_table(&table(letter, &sized(b""))), Ok(()));
@@ -75,10 +66,7 @@ fn a_nested_value_may_not_reach_beyond_what_encloses_it() {
     let inner = [&[b'A'][..], &8_u32.to_be_bytes(), &[b't', 1]].concat();
     let outer = table(b'A', &sized(&inner));
     let padded = sized(&[&outer[4..], &[1, b'y', b't', 1, 1, b'z', b't', 1]].concat());
-    assert_eq!(
-        amqp091::check_table(&padded).unwrap_err().reason,
-        RejectReason::Malformed
-    );
+    assert_eq!(amqp091::check_table(&padded).unwrap_err().reason, RejectReason::Malformed);
 }
 
 /// `depth` tables or arrays in each other, the outermost included.
@@ -92,12 +80,8 @@ fn nested(depth: usize, letter: u8) -> Vec<u8> {
             bytes.extend(head);
             bytes.push(letter);
         }
-        let inside = (depth - 1 - level) * step
-            + if level == 0 && depth > 1 {
-                2 - name.len()
-            } else {
-                0
-            };
+        let inside =
+            (depth - 1 - level) * step + if level == 0 && depth > 1 { 2 - name.len() } else { 0 };
         bytes.extend(u32::try_from(inside).unwrap().to_be_bytes());
     }
     bytes
@@ -108,11 +92,7 @@ fn nesting_is_rejected_beyond_the_limit_at_any_depth() {
     let deepest = amqp091::MAX_DEPTH;
     for letter in [b'F', b'A'] {
         for depth in [1, 2, 10, deepest] {
-            assert_eq!(
-                amqp091::check_table(&nested(depth, letter)),
-                Ok(()),
-                "{depth}"
-            );
+            assert_eq!(amqp091::check_table(&nested(depth, letter)), Ok(()), "{depth}");
         }
         for depth in [deepest + 1, 100, 1_700, 100_000, 1_000_000] {
             let rejected = amqp091::check_table(&nested(depth, letter)).unwrap_err();

@@ -60,10 +60,7 @@ fn a_heartbeat_may_have_any_body_or_none() {
 #[test]
 fn several_data_sections_are_one_body() {
     let mut message = annotated(&[
-        (
-            symbol("iothub-message-source"),
-            string("deviceLifecycleEvents"),
-        ),
+        (symbol("iothub-message-source"), string("deviceLifecycleEvents")),
         (symbol("x-opt-enqueued-time"), timestamp(APPENDED)),
     ]);
     let operation = map(&[(string("opType"), string("deleteDeviceIdentity"))]);
@@ -75,11 +72,8 @@ fn several_data_sections_are_one_body() {
     let value = section(VALUE, &string("{\"deviceId\":\"pump-07\"}"));
     let cut = message.len() - message.iter().rev().position(|b| *b == DATA).unwrap();
     assert!(cut > 0);
-    let head: Vec<u8> = message[..message
-        .windows(3)
-        .position(|w| w == [0, 0x53, DATA])
-        .unwrap()]
-        .to_vec();
+    let head: Vec<u8> =
+        message[..message.windows(3).position(|w| w == [0, 0x53, DATA]).unwrap()].to_vec();
     is_telemetry_or_notice(&[head, value].concat(), SignalKind::Deleted);
 }
 
@@ -97,10 +91,7 @@ fn annotation_keys_may_be_strings_and_unknown_keys_and_types_are_passed_over() {
         (symbol("double"), [vec![0x82], vec![7; 8]].concat()),
         (symbol("list"), nested_lists(3)),
         (symbol("array"), vec![0xe0, 0x04, 0x02, 0x50, 0x01, 0x02]),
-        (
-            symbol("described"),
-            [vec![0x00], symbol("x:y"), long(1)].concat(),
-        ),
+        (symbol("described"), [vec![0x00], symbol("x:y"), long(1)].concat()),
         (symbol("not utf-8"), vec![0xa1, 0x01, 0xff]),
     ];
     entries.extend(stamps().into_iter().map(|(key, value)| {
@@ -116,11 +107,7 @@ fn every_width_of_integer_and_both_forms_of_texts_are_read() {
     let at = |value: Vec<u8>| {
         let mut entries = stamps();
         entries.push((symbol("iothub-enqueuedtime"), value));
-        read(annotated(&entries))
-            .unwrap()
-            .event_time
-            .unwrap()
-            .as_ms()
+        read(annotated(&entries)).unwrap().event_time.unwrap().as_ms()
     };
     for (encoded, ms) in [
         (vec![0x43], 0),
@@ -155,18 +142,9 @@ fn every_width_of_integer_and_both_forms_of_texts_are_read() {
 #[test]
 fn sections_are_recognised_by_number_of_any_width_and_by_symbol() {
     let annotations = map(&stamps());
-    let long_code = [
-        &[0x00, 0x80, 0, 0, 0, 0, 0, 0, 0, ANNOTATIONS][..],
-        &annotations,
-    ]
-    .concat();
+    let long_code = [&[0x00, 0x80, 0, 0, 0, 0, 0, 0, 0, ANNOTATIONS][..], &annotations].concat();
     is_telemetry(long_code);
-    let named = [
-        vec![0x00],
-        symbol("amqp:message-annotations:map"),
-        annotations,
-    ]
-    .concat();
+    let named = [vec![0x00], symbol("amqp:message-annotations:map"), annotations].concat();
     is_telemetry(named);
     let null = [section(DELIVERY_ANNOTATIONS, &[0x40]), annotated(&stamps())].concat();
     is_telemetry(null);
@@ -177,14 +155,7 @@ fn sections_out_of_order_or_repeated_are_refused_lest_the_second_contradict_the_
     let (first, second) = (annotated(&stamps()), annotated(&stamps()));
     malformed([first.clone(), second].concat());
     malformed([section(PROPERTIES, &[0x45]), first.clone()].concat());
-    malformed(
-        [
-            first.clone(),
-            section(VALUE, &[0x40]),
-            section(VALUE, &[0x40]),
-        ]
-        .concat(),
-    );
+    malformed([first.clone(), section(VALUE, &[0x40]), section(VALUE, &[0x40])].concat());
     malformed([first.clone(), section(0x79, &[0x40])].concat());
     malformed([first.clone(), vec![0x40]].concat());
     malformed([first.clone(), vec![0x00, 0xa3, 0x01, b'x', 0x40]].concat());
@@ -193,10 +164,7 @@ fn sections_out_of_order_or_repeated_are_refused_lest_the_second_contradict_the_
     not_utf8[0].1 = vec![0xa1, 0x01, 0xff];
     malformed(annotated(&not_utf8));
     let many = vec![section(DATA, &binary(b"")); amqp10::MAX_ENTRIES + 1].concat();
-    assert_eq!(
-        read([first, many].concat()).unwrap_err().reason,
-        RejectReason::TooLarge
-    );
+    assert_eq!(read([first, many].concat()).unwrap_err().reason, RejectReason::TooLarge);
 }
 
 #[test]
@@ -235,16 +203,10 @@ fn the_position_in_the_log_is_read_without_the_rest_of_the_message() {
         (symbol("last_enqueued_sequence_number"), long(184_470)),
         (symbol("last_enqueued_offset"), string("12884999999")),
         (symbol("last_enqueued_time_utc"), timestamp(APPENDED + 1)),
-        (
-            symbol("runtime_info_retrieval_time_utc"),
-            timestamp(APPENDED + 2),
-        ),
+        (symbol("runtime_info_retrieval_time_utc"), timestamp(APPENDED + 2)),
     ]);
     let plain = encoder::message(&telemetry_record());
-    let header = plain
-        .windows(3)
-        .position(|w| w == [0, 0x53, ANNOTATIONS])
-        .unwrap();
+    let header = plain.windows(3).position(|w| w == [0, 0x53, ANNOTATIONS]).unwrap();
     let mut message = plain[..header].to_vec();
     message.extend(section(DELIVERY_ANNOTATIONS, &metrics));
     message.extend(&plain[header..]);
@@ -257,15 +219,9 @@ fn the_position_in_the_log_is_read_without_the_rest_of_the_message() {
         retrieved_at: Some(Timestamp::from_ms(APPENDED + 2)),
     };
     assert_eq!(amqp10::log_position(&message), Ok(expected));
-    let properties = message
-        .windows(3)
-        .position(|w| w == [0, 0x53, PROPERTIES])
-        .unwrap();
+    let properties = message.windows(3).position(|w| w == [0, 0x53, PROPERTIES]).unwrap();
     let torn = [&message[..properties + 3], &[0xff]].concat();
     assert_eq!(amqp10::log_position(&torn), Ok(expected));
-    assert_eq!(
-        amqp10::log_position(b""),
-        Ok(amqp10::LogPosition::default())
-    );
+    assert_eq!(amqp10::log_position(b""), Ok(amqp10::LogPosition::default()));
     assert!(amqp10::log_position(b"\x00\x53").is_err());
 }

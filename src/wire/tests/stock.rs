@@ -27,14 +27,8 @@ where
         .insert("x-opt-offset", AmqpAny::String("12884942336".into()))
         .insert("x-opt-enqueued-time", time(APPENDED))
         .insert("uuid", AmqpAny::Uuid([7; 16].into()))
-        .insert(
-            "list",
-            AmqpAny::List(vec![AmqpAny::Array(Array::from(vec![AmqpAny::Int(1)]))]),
-        )
-        .insert(
-            "iothub-connection-device-id",
-            AmqpAny::String(device.into()),
-        )
+        .insert("list", AmqpAny::List(vec![AmqpAny::Array(Array::from(vec![AmqpAny::Int(1)]))]))
+        .insert("iothub-connection-device-id", AmqpAny::String(device.into()))
         .insert("iothub-enqueuedtime", time(ingress))
         .insert("iothub-message-source", AmqpAny::String("Telemetry".into()))
         .build();
@@ -45,11 +39,7 @@ where
     let mut footer = OrderedMap::new();
     footer.insert(Symbol::from("checksum").into(), AmqpAny::Uint(7));
     let message = Message::builder()
-        .header(Header {
-            durable: true,
-            delivery_count: 3,
-            ..Header::default()
-        })
+        .header(Header { durable: true, delivery_count: 3, ..Header::default() })
         .delivery_annotations(delivery)
         .message_annotations(annotations)
         .properties(
@@ -90,16 +80,10 @@ fn is_read_as_meant(encoded: Vec<u8>, device: &str, ingress: i64, sequence: i64)
     assert_eq!(position.offset, Some("12884942336"));
     assert_eq!(position.append_time, Some(Timestamp::from_ms(APPENDED)));
     assert_eq!(position.last_enqueued_sequence, Some(sequence + 3));
-    assert_eq!(
-        position.retrieved_at,
-        Some(Timestamp::from_ms(APPENDED + 2))
-    );
+    assert_eq!(position.retrieved_at, Some(Timestamp::from_ms(APPENDED + 2)));
     assert_eq!(amqp10::check_nesting(&encoded), Ok(()));
     let decoded = decode_one(&RawMessage::Amqp10(encoded.into()), &profile()).unwrap();
-    assert_eq!(
-        decoded.event_time,
-        Some(Timestamp::from_ms(ingress.min(APPENDED)))
-    );
+    assert_eq!(decoded.event_time, Some(Timestamp::from_ms(ingress.min(APPENDED))));
     let signal = decoded.message(sequence).signal.unwrap();
     assert_eq!(signal.identity.device, device);
     assert_eq!(signal.conditions, 0b1111);
@@ -130,12 +114,7 @@ proptest! {
 #[test]
 fn performatives_of_the_stock_client_pass_the_walk() {
     let symbols = |names: &[&str]| {
-        Some(Array::from(
-            names
-                .iter()
-                .map(|name| Symbol::from(*name))
-                .collect::<Vec<_>>(),
-        ))
+        Some(Array::from(names.iter().map(|name| Symbol::from(*name)).collect::<Vec<_>>()))
     };
     let mut properties = Fields::new();
     properties.insert(Symbol::from("product"), AmqpAny::String("lastseen".into()));
@@ -162,21 +141,9 @@ fn performatives_of_the_stock_client_pass_the_walk() {
         )
         .build();
     let encoded = serde_amqp::to_vec(&open).unwrap();
-    assert_eq!(
-        serde_amqp::from_slice::<Open>(&encoded)
-            .unwrap()
-            .container_id,
-        "container"
-    );
-    for performative in [
-        serde_amqp::to_vec(&open).unwrap(),
-        serde_amqp::to_vec(&source).unwrap(),
-    ] {
-        assert_eq!(
-            amqp10::check_nesting(&performative),
-            Ok(()),
-            "{performative:02x?}"
-        );
+    assert_eq!(serde_amqp::from_slice::<Open>(&encoded).unwrap().container_id, "container");
+    for performative in [serde_amqp::to_vec(&open).unwrap(), serde_amqp::to_vec(&source).unwrap()] {
+        assert_eq!(amqp10::check_nesting(&performative), Ok(()), "{performative:02x?}");
         for end in 1..performative.len() {
             assert!(amqp10::check_nesting(&performative[..end]).is_err());
         }
