@@ -339,6 +339,23 @@ fn a_secret_file_that_others_can_read_and_a_fleet_without_sinks_are_warned_about
 }
 
 #[test]
+fn a_policy_that_may_do_everything_is_warned_about() {
+    let folder = Folder::new();
+    folder.write(
+        "hub.connection",
+        &CONNECTION.replace("Name=n", "Name=RootManageSharedAccessKey"),
+    );
+    let yaml = "sources: [{ name: h, type: event_hubs, hub: h, connection_string_file: hub.connection }]\n\
+                rules: { default: { window: 60s } }";
+    let loaded = folder.load(yaml).unwrap_or_else(|e| panic!("{e}"));
+    assert!(
+        loaded.warnings[0].contains("use one with Listen only"),
+        "{:?}",
+        loaded.warnings
+    );
+}
+
+#[test]
 fn the_bridge_is_the_smallest_grace_unless_it_is_set_and_a_longer_one_is_warned_about() {
     let folder = Folder::new();
     let rules =
