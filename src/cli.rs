@@ -55,13 +55,8 @@ mod tests {
     fn demo_takes_durations_with_units_and_a_bare_percentage() {
         let words = "lastseen demo --devices 50 --interval 500ms --window 2s --silence 12.5 --duration 1m --seed 7 --json";
         let cli = Cli::try_parse_from(words.split(' ')).expect("as documented");
-        let Command::Demo(demo) = cli.command else {
-            panic!("not the demo")
-        };
-        assert_eq!(
-            (demo.devices, demo.interval_ms, demo.window_ms),
-            (50, 500, 2_000)
-        );
+        let Command::Demo(demo) = cli.command else { panic!("not the demo") };
+        assert_eq!((demo.devices, demo.interval_ms, demo.window_ms), (50, 500, 2_000));
         assert_eq!((demo.silence_percent, demo.duration_ms), (12.5, 60_000));
         assert_eq!((demo.seed, demo.json), (7, true));
     }
@@ -85,12 +80,7 @@ mod tests {
     #[test]
     fn the_help_says_what_it_does_and_how_to_begin() {
         let help = Cli::command().render_long_help().to_string();
-        for expected in [
-            "gone silent",
-            "lastseen demo",
-            "--config lastseen.yaml",
-            "Exit status",
-        ] {
+        for expected in ["gone silent", "lastseen demo", "--config lastseen.yaml", "Exit status"] {
             assert!(help.contains(expected), "no '{expected}' in\n{help}");
         }
     }

@@ -84,19 +84,13 @@ impl Config {
             Ok(tree) => read(&tree, base),
             Err(problem) => (Err(vec![problem]), BTreeSet::new()),
         };
-        result.map_err(|problems| ConfigErrors {
-            file: path.to_owned(),
-            problems,
-        })
+        result.map_err(|problems| ConfigErrors { file: path.to_owned(), problems })
     }
 }
 
 /// The configuration or everything that is wrong with it, and the keys that were asked for.
 fn read(tree: &Value, base: &Path) -> (Result<Loaded, Vec<Problem>>, BTreeSet<String>) {
-    let report = Report {
-        base: base.to_owned(),
-        ..Report::default()
-    };
+    let report = Report { base: base.to_owned(), ..Report::default() };
     let config = Section::read(&report, String::new(), tree, read_root);
     let problems = report.problems.into_inner();
     let warnings = report.warnings.into_inner();
@@ -119,19 +113,15 @@ fn read_root(root: &Section<'_>) -> Option<Config> {
     check_windows(root, &policy, clock);
     let sinks = root.children("sinks", WebhookConfig::read);
     if sinks.is_empty() {
-        root.warn(
-            "sinks",
-            "none is configured: nobody is told about an outage",
-        );
+        root.warn("sinks", "none is configured: nobody is told about an outage");
     }
     check_names(root, "sources");
     check_names(root, "sinks");
     let store = root.child("store", StoreConfig::read);
     let http = root.child("http", HttpConfig::read);
     let log = root.child("log", LogConfig::read);
-    let deadline = root.child("shutdown", |shutdown| {
-        shutdown.duration("deadline", 1_000..=MAX_SHUTDOWN_MS)
-    });
+    let deadline =
+        root.child("shutdown", |shutdown| shutdown.duration("deadline", 1_000..=MAX_SHUTDOWN_MS));
     Some(Config {
         sources: sources.into_iter().collect::<Option<_>>()?,
         clock,

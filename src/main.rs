@@ -16,11 +16,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error may be closed; there is nowhere else to say so.
-            let _unheard = writeln!(
-                std::io::stderr(),
-                "lastseen: {}",
-                redact(&format!("{error:#}"))
-            );
+            let _unheard =
+                writeln!(std::io::stderr(), "lastseen: {}", redact(&format!("{error:#}")));
             ExitCode::from(exit_code(&error))
         }
     }
@@ -38,9 +35,7 @@ fn start() -> anyhow::Result<()> {
         .context("the runtime could not be started")?;
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Run(args) => cli::run(args, log_filter.as_deref())
-                .await
-                .map_err(Into::into),
+            Command::Run(args) => cli::run(args, log_filter.as_deref()).await.map_err(Into::into),
             Command::Demo(_) => anyhow::bail!("this build has no demo"),
         }
     });

@@ -62,9 +62,7 @@ catalogue! {
 /// Upper bounds, in seconds, of a detection lag: a decision is due within a tick (100 ms) of the deadline.
 const DETECTION_BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0];
 /// Upper bounds, in seconds, of a delivery: from a receiver beside us to the default time-out.
-const DELIVERY_BUCKETS: &[f64] = &[
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+const DELIVERY_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Samples of histograms wait in memory until they are put into buckets; at a thousand a second that is 40 KB.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -73,10 +71,9 @@ pub fn prometheus() -> Result<(Metrics, PrometheusHandle), BuildError> {
     let buckets =
         |family: Family, bounds: &[f64]| (Matcher::Full(family.name.to_owned()), bounds.to_vec());
     let mut builder = PrometheusBuilder::new();
-    for (matcher, bounds) in [
-        buckets(DETECTION_LAG, DETECTION_BUCKETS),
-        buckets(DELIVERY_SECONDS, DELIVERY_BUCKETS),
-    ] {
+    for (matcher, bounds) in
+        [buckets(DETECTION_LAG, DETECTION_BUCKETS), buckets(DELIVERY_SECONDS, DELIVERY_BUCKETS)]
+    {
         builder = builder.set_buckets_for_metric(matcher, &bounds)?;
     }
     let recorder = builder.build_recorder();
@@ -114,37 +111,30 @@ impl Metrics {
 
     /// Handles that count for nobody: for tests.
     pub fn detached() -> Self {
-        Self {
-            recorder: Arc::new(metrics::NoopRecorder),
-        }
+        Self { recorder: Arc::new(metrics::NoopRecorder) }
     }
 
     /// A counter of the family with these labels.
     pub fn counter(&self, family: Family, labels: &[(&'static str, &str)]) -> Counter {
-        self.recorder
-            .register_counter(&key(family, labels), &METADATA)
+        self.recorder.register_counter(&key(family, labels), &METADATA)
     }
 
     /// A gauge of the family with these labels.
     pub fn gauge(&self, family: Family, labels: &[(&'static str, &str)]) -> Gauge {
-        self.recorder
-            .register_gauge(&key(family, labels), &METADATA)
+        self.recorder.register_gauge(&key(family, labels), &METADATA)
     }
 
     /// A histogram of the family with these labels.
     pub fn histogram(&self, family: Family, labels: &[(&'static str, &str)]) -> Histogram {
-        self.recorder
-            .register_histogram(&key(family, labels), &METADATA)
+        self.recorder.register_histogram(&key(family, labels), &METADATA)
     }
 }
 
 const METADATA: Metadata<'static> = Metadata::new("lastseen", Level::INFO, None);
 
 fn key(family: Family, labels: &[(&'static str, &str)]) -> Key {
-    let labels: Vec<Label> = labels
-        .iter()
-        .map(|(name, value)| Label::new(*name, (*value).to_owned()))
-        .collect();
+    let labels: Vec<Label> =
+        labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
     Key::from_parts(family.name, labels)
 }
 

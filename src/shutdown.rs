@@ -125,11 +125,7 @@ pub struct Supervisor {
 impl Supervisor {
     /// `stop` asks the tasks to end: it is cancelled by a signal, or here after an unexpected end.
     pub fn new(stop: CancellationToken) -> Self {
-        Self {
-            stop,
-            tasks: JoinSet::new(),
-            names: HashMap::new(),
-        }
+        Self { stop, tasks: JoinSet::new(), names: HashMap::new() }
     }
 
     /// Starts a task that has to run until `stop` is cancelled.
@@ -222,19 +218,11 @@ fn identify(
         Ok((id, _)) => *id,
         Err(error) => error.id(),
     };
-    let (task, term) = names
-        .remove(&id)
-        .unwrap_or_else(|| ("unnamed".to_owned(), Term::Process));
+    let (task, term) = names.remove(&id).unwrap_or_else(|| ("unnamed".to_owned(), Term::Process));
     let result = match ended {
         Ok((_, Ok(()))) => Ok(()),
-        Ok((_, Err(reason))) => Err(EndError::Failed {
-            task: task.clone(),
-            reason,
-        }),
-        Err(error) => Err(EndError::Panicked {
-            task: task.clone(),
-            message: panic_message(error),
-        }),
+        Ok((_, Err(reason))) => Err(EndError::Failed { task: task.clone(), reason }),
+        Err(error) => Err(EndError::Panicked { task: task.clone(), message: panic_message(error) }),
     };
     (task, term, result)
 }
@@ -293,10 +281,7 @@ mod tests {
     async fn an_unexpected_end_asks_the_others_to_end_and_is_the_reason() {
         let cases: [(&str, BoxedTask); 3] = [
             ("without being asked", Box::pin(async { Ok(()) })),
-            (
-                "task bad failed",
-                Box::pin(async { Err(anyhow::anyhow!("why")) }),
-            ),
+            ("task bad failed", Box::pin(async { Err(anyhow::anyhow!("why")) })),
             ("panicked (boom)", Box::pin(async { panic!("boom") })),
         ];
         for (expected, task) in cases {
@@ -329,9 +314,6 @@ mod tests {
         supervisor.spawn("good", until(stop.clone()));
         stop.cancel();
         let error = supervisor.run(DRAIN).await.expect_err("one is stuck");
-        assert!(
-            matches!(&error, EndError::Deadline { tasks } if tasks == &["stuck"]),
-            "{error}"
-        );
+        assert!(matches!(&error, EndError::Deadline { tasks } if tasks == &["stuck"]), "{error}");
     }
 }

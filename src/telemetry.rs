@@ -52,12 +52,9 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(filter).map_err(|_| TelemetryError::Filter {
-        value: redact(filter).escape_debug().to_string(),
-    })?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer);
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|_| TelemetryError::Filter { value: redact(filter).escape_debug().to_string() })?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match format {
         LogFormat::Text => Box::new(lines.with_ansi(false).finish()),
         LogFormat::Json => Box::new(lines.json().finish()),
@@ -114,10 +111,7 @@ mod tests {
         let subscriber = subscriber("info", format, Redacting(move || writer.clone()))
             .expect("the filter is sound");
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(
-                uri = "amqp://user:hunter2@host/",
-                "connect SharedAccessKey=s3cr3t;"
-            );
+            tracing::info!(uri = "amqp://user:hunter2@host/", "connect SharedAccessKey=s3cr3t;");
             tracing::debug!("below the level");
         });
         let bytes = captured.0.lock().expect("no test panics here").clone();

@@ -7,10 +7,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 fn lastseen(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lastseen"))
-        .args(arguments)
-        .output()
-        .expect("the binary runs")
+    Command::new(env!("CARGO_BIN_EXE_lastseen")).args(arguments).output().expect("the binary runs")
 }
 
 #[test]
@@ -32,11 +29,7 @@ fn wrong_configuration_exits_with_64_and_tells_every_mistake_once_without_the_se
         "rules.default.window: value '60': a duration needs a unit",
         "connection_string: unknown key",
     ] {
-        assert_eq!(
-            errors.matches(expected).count(),
-            1,
-            "'{expected}' in\n{errors}"
-        );
+        assert_eq!(errors.matches(expected).count(), 1, "'{expected}' in\n{errors}");
     }
     assert!(!errors.contains("s3cr3t"), "{errors}");
 }
@@ -46,10 +39,7 @@ fn help_and_version_go_to_standard_output() {
     let help = lastseen(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     let text = String::from_utf8(help.stdout).expect("UTF-8");
-    assert!(
-        text.contains("lastseen demo") && text.contains("Exit status"),
-        "{text}"
-    );
+    assert!(text.contains("lastseen demo") && text.contains("Exit status"), "{text}");
     let version = lastseen(&["--version"]);
     let expected = format!("lastseen {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(version.stdout, expected.as_bytes());
@@ -58,10 +48,7 @@ fn help_and_version_go_to_standard_output() {
 #[test]
 fn wrong_arguments_exit_with_2() {
     assert_eq!(lastseen(&["run"]).status.code(), Some(2));
-    assert_eq!(
-        lastseen(&["demo", "--interval", "5"]).status.code(),
-        Some(2)
-    );
+    assert_eq!(lastseen(&["demo", "--interval", "5"]).status.code(), Some(2));
 }
 
 /// `SIGINT` and `SIGTERM` in the masks of `/proc/PID/status` (bit n-1 is signal n).

@@ -30,15 +30,8 @@ const IMPURE: [&str; 13] = [
 ];
 
 /// In the pure folders also these: addresses and the types of clients belong to adapters.
-const FOREIGN: [&str; 7] = [
-    "std::net",
-    "lapin",
-    "fe2o3_amqp",
-    "serde_amqp",
-    "hyper",
-    "hyper_util",
-    "axum",
-];
+const FOREIGN: [&str; 7] =
+    ["std::net", "lapin", "fe2o3_amqp", "serde_amqp", "hyper", "hyper_util", "axum"];
 
 /// Lines of code, without comments and blank lines.
 const MAX_FILE_LINES: usize = 400;
@@ -56,10 +49,7 @@ impl Source {
             Some(at) => &line[..at],
             None => line,
         };
-        self.code
-            .lines()
-            .enumerate()
-            .map(move |(index, line)| (index + 1, without_comment(line)))
+        self.code.lines().enumerate().map(move |(index, line)| (index + 1, without_comment(line)))
     }
 
     fn is_in_pure_folder(&self) -> bool {
@@ -70,17 +60,9 @@ impl Source {
 
     /// The names that have no place in it.
     fn forbidden(&self) -> impl Iterator<Item = &'static str> {
-        let foreign: &[&str] = if self.is_in_pure_folder() {
-            &FOREIGN
-        } else {
-            &[]
-        };
+        let foreign: &[&str] = if self.is_in_pure_folder() { &FOREIGN } else { &[] };
         let says_so = self.code.starts_with("//! PURE");
-        let impure: &[&str] = if says_so || self.is_in_pure_folder() {
-            &IMPURE
-        } else {
-            &[]
-        };
+        let impure: &[&str] = if says_so || self.is_in_pure_folder() { &IMPURE } else { &[] };
         impure.iter().chain(foreign).copied()
     }
 }
@@ -106,8 +88,7 @@ fn sources() -> Vec<Source> {
     files_below(&root().join("src"), &mut files);
     files.sort();
     let is_test = |path: &PathBuf| {
-        path.components()
-            .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
+        path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
     };
     files
         .into_iter()
@@ -158,11 +139,7 @@ fn the_engine_knows_nothing_of_ours_outside_the_engine() {
                 .match_indices("crate::")
                 .any(|(at, _)| !line[at..].starts_with("crate::engine"));
             if outside || line.contains("lastseen::") {
-                found.push(format!(
-                    "{}:{number}: {}",
-                    source.path.display(),
-                    line.trim()
-                ));
+                found.push(format!("{}:{number}: {}", source.path.display(), line.trim()));
             }
         }
     }
@@ -174,23 +151,14 @@ fn modules_are_files_with_their_own_name_and_no_longer_than_a_person_reads() {
     let mut found = Vec::new();
     for source in sources() {
         if source.path.ends_with("mod.rs") {
-            found.push(format!(
-                "{}: name the file after its module",
-                source.path.display()
-            ));
+            found.push(format!("{}: name the file after its module", source.path.display()));
         }
-        let lines = source
-            .lines()
-            .filter(|(_, line)| !line.trim().is_empty())
-            .count();
+        let lines = source.lines().filter(|(_, line)| !line.trim().is_empty()).count();
         if lines > MAX_FILE_LINES {
             found.push(format!("{}: {lines} lines", source.path.display()));
         }
         if !source.code.starts_with("//! ") {
-            found.push(format!(
-                "{}: does not say what it is for",
-                source.path.display()
-            ));
+            found.push(format!("{}: does not say what it is for", source.path.display()));
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -202,11 +170,7 @@ fn nothing_is_left_to_be_done_later() {
     for folder in ["src", "tests"] {
         files_below(&root().join(folder), &mut files);
     }
-    let marks = [
-        concat!("TO", "DO"),
-        concat!("FIX", "ME"),
-        concat!("XX", "X"),
-    ];
+    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
     for path in files {
         let text = fs::read_to_string(&path).unwrap_or_default();
         for mark in marks {
@@ -220,18 +184,11 @@ fn readme_table(section: &str) -> BTreeSet<String> {
     let readme = fs::read_to_string(root().join("README.md")).expect("there is a README");
     let heading = format!("\n## {section}\n");
     let begin = readme.find(&heading).expect("the section is there") + heading.len();
-    let end = readme[begin..]
-        .find("\n## ")
-        .map_or(readme.len(), |at| begin + at);
+    let end = readme[begin..].find("\n## ").map_or(readme.len(), |at| begin + at);
     readme[begin..end]
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
-        .flat_map(|cell| {
-            cell.split('`')
-                .step_by(2)
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|cell| cell.split('`').step_by(2).map(str::to_owned).collect::<Vec<_>>())
         .filter(|name| !name.is_empty())
         .collect()
 }
@@ -239,10 +196,7 @@ fn readme_table(section: &str) -> BTreeSet<String> {
 #[test]
 fn the_readme_lists_every_metric_and_no_other() {
     let listed = readme_table("Metrics");
-    let known: BTreeSet<String> = CATALOGUE
-        .iter()
-        .map(|family| family.name.to_owned())
-        .collect();
+    let known: BTreeSet<String> = CATALOGUE.iter().map(|family| family.name.to_owned()).collect();
     assert_eq!(listed, known);
 }
 
@@ -299,8 +253,5 @@ fn the_readme_lists_every_configuration_key_and_no_other() {
     let listed = readme_table("Configuration");
     let missing: Vec<_> = known.difference(&listed).collect();
     let unknown: Vec<_> = listed.difference(&known).collect();
-    assert!(
-        missing.is_empty() && unknown.is_empty(),
-        "missing {missing:?}, unknown {unknown:?}"
-    );
+    assert!(missing.is_empty() && unknown.is_empty(), "missing {missing:?}, unknown {unknown:?}");
 }

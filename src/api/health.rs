@@ -78,10 +78,7 @@ async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     Ok((stream, slot))
 }
@@ -114,36 +111,22 @@ fn router(health: Health) -> Router {
             }),
         )
         .fallback(async || {
-            guarded((
-                StatusCode::NOT_FOUND,
-                "not found: /livez, /readyz or /metrics\n",
-            ))
+            guarded((StatusCode::NOT_FOUND, "not found: /livez, /readyz or /metrics\n"))
         })
 }
 
 fn readyz(readiness: &Readiness) -> impl IntoResponse {
     let is_ready = readiness.reasons.is_empty();
-    let status = if is_ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({ "ready": is_ready, "reasons": readiness.reasons });
-    (
-        status,
-        [(header::CONTENT_TYPE, "application/json")],
-        body.to_string(),
-    )
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string())
 }
 
 /// Forbids browsers to guess a type and caches to keep the answer.
 fn guarded(response: impl IntoResponse) -> Response {
     let mut response = response.into_response();
     let headers = response.headers_mut();
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -161,9 +144,7 @@ mod tests {
     async fn serving(reasons: &[&str], stop: &CancellationToken) -> (SocketAddr, JoinHandle<()>) {
         let reasons: Vec<String> = reasons.iter().map(|&reason| reason.into()).collect();
         let health = Health {
-            readiness: Arc::new(move || Readiness {
-                reasons: reasons.clone(),
-            }),
+            readiness: Arc::new(move || Readiness { reasons: reasons.clone() }),
             metrics: Arc::new(|| "lastseen_up 1\n".to_owned()),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -175,10 +156,7 @@ mod tests {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         stream.write_all(request.as_bytes()).await.expect("sent");
         let mut response = String::new();
-        stream
-            .read_to_string(&mut response)
-            .await
-            .expect("the server closes");
+        stream.read_to_string(&mut response).await.expect("the server closes");
         response
     }
 
@@ -219,9 +197,8 @@ mod tests {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         let endless = "x".repeat(1 << 20);
         // The server may close before all of it is sent.
-        let _sent = stream
-            .write_all(format!("GET /livez HTTP/1.1\r\nA: {endless}").as_bytes())
-            .await;
+        let _sent =
+            stream.write_all(format!("GET /livez HTTP/1.1\r\nA: {endless}").as_bytes()).await;
         let mut response = Vec::new();
         let _closed = stream.read_to_end(&mut response).await;
         assert!(!response.starts_with(b"HTTP/1.1 200"));

@@ -2,13 +2,8 @@
 
 use crate::engine::Millis;
 
-const UNITS: [(&str, Millis); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const UNITS: [(&str, Millis); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Why a text is no duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,9 +22,7 @@ pub enum DurationError {
 /// Reads `100ms`, `90s`, `10m`, `2h` or `1d` as milliseconds. A unit is needed, also behind `0`.
 pub fn parse_duration(text: &str) -> Result<Millis, DurationError> {
     let text = text.trim();
-    let unit_at = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(unit_at);
     if digits.is_empty() {
         return Err(DurationError::NotADuration);
@@ -75,11 +68,7 @@ mod tests {
         assert_eq!(parse_duration("90"), Err(DurationError::NoUnit));
         assert_eq!(parse_duration("0"), Err(DurationError::NoUnit));
         for text in ["", "s", "-1s", "1.5s", "12moons", "1s30", "1S", "\u{663}s"] {
-            assert_eq!(
-                parse_duration(text),
-                Err(DurationError::NotADuration),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Err(DurationError::NotADuration), "{text}");
         }
         for text in ["9223372036854775808ms", "9223372036854775807d"] {
             assert_eq!(parse_duration(text), Err(DurationError::TooLong), "{text}");

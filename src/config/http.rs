@@ -28,8 +28,6 @@ impl HttpConfig {
             }
             address
         });
-        Self {
-            listen: listen.unwrap_or(DEFAULT_LISTEN),
-        }
+        Self { listen: listen.unwrap_or(DEFAULT_LISTEN) }
     }
 }

@@ -33,13 +33,8 @@ impl LogConfig {
                 "write error, warn, info, debug or trace, or a list such as lastseen=debug,warn",
             );
         }
-        let format = section.choice(
-            "format",
-            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-        );
-        Self {
-            level: level.to_owned(),
-            format: format.unwrap_or(LogFormat::Text),
-        }
+        let format =
+            section.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+        Self { level: level.to_owned(), format: format.unwrap_or(LogFormat::Text) }
     }
 }

@@ -30,10 +30,7 @@ pub(super) fn read(section: &Section<'_>) -> Policy {
     };
     section.require("default", "write at least default: { window: 60s }");
     let default = section.optional_child("default", |terms| {
-        terms.require(
-            "window",
-            "write the longest normal silence, for example 60s",
-        );
+        terms.require("window", "write the longest normal silence, for example 60s");
         read_terms(terms, fallback, &mut conditions)
     });
     let default = default.unwrap_or(fallback);
@@ -55,11 +52,7 @@ pub(super) fn read(section: &Section<'_>) -> Policy {
             "name at most 32 different ones",
         );
     }
-    Policy {
-        default,
-        rules: rules.into_iter().flatten().collect(),
-        conditions,
-    }
+    Policy { default, rules: rules.into_iter().flatten().collect(), conditions }
 }
 
 fn read_rule(
@@ -79,12 +72,7 @@ fn read_rule(
     }
     let module = read_pattern(section, "module", "module_is");
     let terms = read_terms(section, default, conditions);
-    Some(Rule {
-        hub,
-        device: device?,
-        module,
-        terms,
-    })
+    Some(Rule { hub, device: device?, module, terms })
 }
 
 fn read_pattern(
@@ -119,18 +107,13 @@ fn read_pattern(
 fn glob_fault(glob: &str) -> Option<(&'static str, &'static str)> {
     let trailing = glob.bytes().rev().take_while(|&byte| byte == b'\\').count();
     if trailing % 2 == 1 {
-        return Some((
-            "ends with a \\ that escapes nothing",
-            "write \\\\ for a backslash",
-        ));
+        return Some(("ends with a \\ that escapes nothing", "write \\\\ for a backslash"));
     }
     if glob.len() > MAX_GLOB_BYTES {
         return Some(("is too long", "write at most 256 bytes"));
     }
-    (!glob.bytes().all(|byte| (0x20..=0x7e).contains(&byte))).then_some((
-        "can match nothing: ids are printable ASCII",
-        "write only printable ASCII",
-    ))
+    (!glob.bytes().all(|byte| (0x20..=0x7e).contains(&byte)))
+        .then_some(("can match nothing: ids are printable ASCII", "write only printable ASCII"))
 }
 
 fn read_terms(section: &Section<'_>, default: Terms, conditions: &mut Vec<Condition>) -> Terms {
@@ -155,22 +138,14 @@ fn read_proof_of_life(
         let condition = section.optional_child(KEY, |mark| {
             let property = mark.required_text("property", "name the application property");
             let value = mark.text("value").map(str::to_owned);
-            Some(Condition {
-                property: property?.to_owned(),
-                value,
-            })
+            Some(Condition { property: property?.to_owned(), value })
         });
         let condition = condition.flatten()?;
-        let index = conditions
-            .iter()
-            .position(|known| *known == condition)
-            .unwrap_or_else(|| {
-                conditions.push(condition);
-                conditions.len() - 1
-            });
-        return Some(ProofOfLife::Condition(
-            u8::try_from(index).unwrap_or(u8::MAX),
-        ));
+        let index = conditions.iter().position(|known| *known == condition).unwrap_or_else(|| {
+            conditions.push(condition);
+            conditions.len() - 1
+        });
+        return Some(ProofOfLife::Condition(u8::try_from(index).unwrap_or(u8::MAX)));
     }
     match section.text(KEY)? {
         "any" => Some(ProofOfLife::Any),

@@ -31,12 +31,7 @@ impl Section<'_> {
         self.warn_if_open(key, &path);
         let secret = content.trim_end_matches(['\r', '\n', ' ', '\t']);
         if secret.is_empty() {
-            self.problem(
-                key,
-                Some(name),
-                "the file is empty",
-                "write the secret into it",
-            );
+            self.problem(key, Some(name), "the file is empty", "write the secret into it");
             return None;
         }
         Some(SecretString::from(secret))
@@ -71,9 +66,8 @@ impl Section<'_> {
 
     /// Refuses a secret that was written where a file name belongs, without repeating it.
     fn file_path(&self, key: &'static str, name: &str) -> Option<PathBuf> {
-        let is_secret = [";", "=", "whsec_", "://", "\n", "@"]
-            .iter()
-            .any(|mark| name.contains(mark));
+        let is_secret =
+            [";", "=", "whsec_", "://", "\n", "@"].iter().any(|mark| name.contains(mark));
         if is_secret {
             self.problem(
                 key,
@@ -124,10 +118,7 @@ impl Section<'_> {
         if mode & 0o077 != 0 {
             self.warn(
                 key,
-                &format!(
-                    "{} can be read by others (mode {mode:o}): chmod 600 it",
-                    path.display()
-                ),
+                &format!("{} can be read by others (mode {mode:o}): chmod 600 it", path.display()),
             );
         }
     }

@@ -54,12 +54,7 @@ impl<'a> Section<'a> {
                 None
             }
         };
-        let section = Section {
-            report,
-            path,
-            entries,
-            asked: RefCell::default(),
-        };
+        let section = Section { report, path, entries, asked: RefCell::default() };
         let result = read(&section);
         section.report_unknown();
         result
@@ -111,10 +106,7 @@ impl<'a> Section<'a> {
     /// What stands under `key`; `null` counts as absent.
     pub(super) fn value(&self, key: &'static str) -> Option<&'a Value> {
         self.asked.borrow_mut().insert(key);
-        self.report
-            .known
-            .borrow_mut()
-            .insert(without_positions(&self.path_of(key)));
+        self.report.known.borrow_mut().insert(without_positions(&self.path_of(key)));
         self.entries?.get(key).filter(|value| !value.is_null())
     }
 
@@ -211,11 +203,7 @@ impl<'a> Section<'a> {
         match parse_duration(&text) {
             Ok(ms) if range.contains(&ms) => Some(ms),
             Ok(ms) => {
-                let wrong = if ms < *range.start() {
-                    "is too short"
-                } else {
-                    "is too long"
-                };
+                let wrong = if ms < *range.start() { "is too short" } else { "is too long" };
                 self.problem(key, Some(&text), wrong, bounds);
                 None
             }
@@ -236,12 +224,7 @@ impl<'a> Section<'a> {
         let found = choices.iter().find(|(word, _)| *word == text);
         if found.is_none() {
             let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-            self.problem(
-                key,
-                Some(text),
-                "is not known",
-                format!("write {}", words.join(" or ")),
-            );
+            self.problem(key, Some(text), "is not known", format!("write {}", words.join(" or ")));
         }
         found.map(|(_, meaning)| *meaning)
     }
@@ -276,11 +259,7 @@ impl<'a> Section<'a> {
 
     /// The key, from the top.
     pub(super) fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     fn wrong_kind(&self, key: &str, value: &Value, expected: &str) {

@@ -44,12 +44,7 @@ pub struct RedactedUrl(pub Url);
 
 impl std::fmt::Display for RedactedUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}://{}",
-            self.0.scheme(),
-            self.0.host_str().unwrap_or("?")
-        )?;
+        write!(f, "{}://{}", self.0.scheme(), self.0.host_str().unwrap_or("?"))?;
         self.0.port().map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
@@ -124,14 +119,9 @@ fn url_fault(url: &Url, allow_http: bool) -> Option<(&'static str, &'static str)
         ));
     }
     if url.fragment().is_some() {
-        return Some((
-            "has a fragment, which is never sent",
-            "remove what follows #",
-        ));
+        return Some(("has a fragment, which is never sent", "remove what follows #"));
     }
-    url.host_str()
-        .is_none_or(str::is_empty)
-        .then_some(("has no host", "write https://host/path"))
+    url.host_str().is_none_or(str::is_empty).then_some(("has no host", "write https://host/path"))
 }
 
 fn read_secrets(section: &Section<'_>) -> Vec<SecretString> {

@@ -70,11 +70,7 @@ impl SourceConfig {
         let name = section.required_text("name", "give the source a name that no other has");
         let hub = read_hub(section);
         let kind = SourceKind::read(section);
-        Some(Self {
-            name: name?.into(),
-            hub: hub?,
-            kind: kind?,
-        })
+        Some(Self { name: name?.into(), hub: hub?, kind: kind? })
     }
 }
 

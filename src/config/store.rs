@@ -24,10 +24,8 @@ pub struct StoreConfig {
 
 impl StoreConfig {
     pub(super) fn read(section: &Section<'_>) -> Self {
-        let bytes = section.number(
-            "dead_letter_bytes",
-            MIN_DEAD_LETTER_BYTES..=MAX_DEAD_LETTER_BYTES,
-        );
+        let bytes =
+            section.number("dead_letter_bytes", MIN_DEAD_LETTER_BYTES..=MAX_DEAD_LETTER_BYTES);
         Self {
             path: section.resolve(section.text("path").unwrap_or(DEFAULT_PATH)),
             dead_letter_bytes: bytes

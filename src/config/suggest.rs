@@ -43,10 +43,7 @@ mod tests {
     fn a_slip_and_a_forgotten_ending_find_the_key_and_another_word_does_not() {
         let known = || ["connection_string_file", "queue", "hub", "hub_property"].into_iter();
         assert_eq!(closest("quue", known()), Some("queue"));
-        assert_eq!(
-            closest("connection_string", known()),
-            Some("connection_string_file")
-        );
+        assert_eq!(closest("connection_string", known()), Some("connection_string_file"));
         assert_eq!(closest("hubb", known()), Some("hub"));
         assert_eq!(closest("xyz", known()), None);
         assert_eq!(closest("", known()), None);

@@ -41,9 +41,7 @@ impl Folder {
     }
 
     fn config(&self, yaml: &str) -> Config {
-        self.load(yaml)
-            .unwrap_or_else(|errors| panic!("{errors}"))
-            .config
+        self.load(yaml).unwrap_or_else(|errors| panic!("{errors}")).config
     }
 
     /// The mistakes as they are printed, one a line.
@@ -100,15 +98,11 @@ log: { level: info, format: text }
 "#,
     );
     assert_eq!(config.sources[0].hub, HubName::Fixed("example-hub".into()));
-    let SourceKind::EventHubs(hub) = &config.sources[0].kind else {
-        panic!("not an event hub")
-    };
+    let SourceKind::EventHubs(hub) = &config.sources[0].kind else { panic!("not an event hub") };
     assert_eq!(hub.consumer_group, "$Default");
     assert!(matches!(hub.start, Start::At(at) if at.as_ms() == 1_769_839_200_000));
     assert_eq!(hub.auth, EventHubsAuth::CbsSas);
-    let SourceKind::Amqp091(lab) = &config.sources[1].kind else {
-        panic!("not a queue")
-    };
+    let SourceKind::Amqp091(lab) = &config.sources[1].kind else { panic!("not a queue") };
     assert_eq!(lab.event_time, EventTimeFrom::TrustedHeader);
     assert_eq!((lab.prefetch, lab.create), (300, false));
     assert_eq!(config.policy.default.window_ms, 60_000);
@@ -116,10 +110,7 @@ log: { level: info, format: text }
     assert_eq!(gateway.module, Some(Pattern::Glob("sensor".into())));
     assert_eq!(gateway.terms.grace_ms, 10_000);
     assert_eq!(gateway.terms.proof_of_life, ProofOfLife::Condition(0));
-    let kind = Condition {
-        property: "kind".into(),
-        value: None,
-    };
+    let kind = Condition { property: "kind".into(), value: None };
     assert_eq!(config.policy.conditions, [kind]);
     assert_eq!(config.store.path, folder.0.path().join("./data"));
     assert_eq!(config.shutdown_deadline_ms, 20_000);
@@ -134,10 +125,7 @@ fn the_shipped_example_loads_and_holds_every_key_there_is() {
         SourceKind::Amqp091(lab) => lab.mapping.clone(),
         SourceKind::EventHubs(_) | SourceKind::Amqp10(_) | SourceKind::File(_) => None,
     };
-    assert_eq!(
-        mapping.map(|mapping| mapping.device),
-        Some(FieldFrom::RoutingKeySegment(1))
-    );
+    assert_eq!(mapping.map(|mapping| mapping.device), Some(FieldFrom::RoutingKeySegment(1)));
 
     let tree = yaml::parse(EXAMPLE).expect("it is YAML");
     let (_, known) = read(&tree, folder.0.path());
@@ -151,10 +139,8 @@ fn the_shipped_example_loads_and_holds_every_key_there_is() {
                 .iter()
                 .any(|field| written.contains(&format!("sources[].mapping.{field}.{way}")))
     };
-    let missing: Vec<_> = known
-        .difference(&written)
-        .filter(|key| !written_elsewhere(key))
-        .collect();
+    let missing: Vec<_> =
+        known.difference(&written).filter(|key| !written_elsewhere(key)).collect();
     assert_eq!(missing, Vec::<&String>::new());
 }
 
@@ -163,11 +149,7 @@ fn collect_keys(tree: &Value, path: &str, keys: &mut BTreeSet<String>) {
     match tree {
         Value::Object(entries) => {
             for (key, value) in entries {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 collect_keys(value, &path, keys);
                 keys.insert(path);
             }
@@ -227,22 +209,13 @@ fn what_contradicts_is_refused() {
         ),
         ("rules: { default: { window: 367d } }", "is too long"),
         ("rules: { default: { window: 999ms } }", "is too short"),
-        (
-            "rules: { default: { window: 9s, proof_of_life: some } }",
-            "proof_of_life: value 'some'",
-        ),
+        ("rules: { default: { window: 9s, proof_of_life: some } }", "proof_of_life: value 'some'"),
         (
             "rules: { default: { window: 9s }, match: [{ module: m }] }",
             "match[0].device: is missing",
         ),
-        (
-            "rules: { default: { window: 9s }, match: [{ device_is: '' }] }",
-            "device_is: is empty",
-        ),
-        (
-            "rules: { default: { window: 9s }, match: [{ device: 'a\\' }] }",
-            "escapes nothing",
-        ),
+        ("rules: { default: { window: 9s }, match: [{ device_is: '' }] }", "device_is: is empty"),
+        ("rules: { default: { window: 9s }, match: [{ device: 'a\\' }] }", "escapes nothing"),
         (
             "rules: { default: { window: 9s }, match: { device: a } }",
             "a mapping where a list is expected",
@@ -268,10 +241,7 @@ fn what_contradicts_is_refused() {
     for (yaml, expected) in cases {
         let yaml = format!("sources: [{{ name: f, type: file, hub: h, path: '-' }}]\n{yaml}\n");
         let all = folder.mistakes(&yaml).join("\n");
-        assert!(
-            all.contains(expected),
-            "no '{expected}' in '{all}' for\n{yaml}"
-        );
+        assert!(all.contains(expected), "no '{expected}' in '{all}' for\n{yaml}");
     }
 }
 
@@ -305,10 +275,7 @@ fn what_contradicts_in_a_source_is_refused() {
         let yaml =
             format!("sources: [{{ name: s, {source} }}]\nrules: {{ default: {{ window: 60s }} }}");
         let all = folder.mistakes(&yaml).join("\n");
-        assert!(
-            all.contains(expected),
-            "no '{expected}' in '{all}' for\n{yaml}"
-        );
+        assert!(all.contains(expected), "no '{expected}' in '{all}' for\n{yaml}");
         assert!(!all.contains("secretpw"), "{all}");
     }
 }
@@ -341,18 +308,11 @@ fn a_secret_file_that_others_can_read_and_a_fleet_without_sinks_are_warned_about
 #[test]
 fn a_policy_that_may_do_everything_is_warned_about() {
     let folder = Folder::new();
-    folder.write(
-        "hub.connection",
-        &CONNECTION.replace("Name=n", "Name=RootManageSharedAccessKey"),
-    );
+    folder.write("hub.connection", &CONNECTION.replace("Name=n", "Name=RootManageSharedAccessKey"));
     let yaml = "sources: [{ name: h, type: event_hubs, hub: h, connection_string_file: hub.connection }]\n\
                 rules: { default: { window: 60s } }";
     let loaded = folder.load(yaml).unwrap_or_else(|e| panic!("{e}"));
-    assert!(
-        loaded.warnings[0].contains("use one with Listen only"),
-        "{:?}",
-        loaded.warnings
-    );
+    assert!(loaded.warnings[0].contains("use one with Listen only"), "{:?}", loaded.warnings);
 }
 
 #[test]

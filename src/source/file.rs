@@ -83,10 +83,7 @@ async fn replay(input: Input, dating: Dating, ctx: &SourceContext) -> Result<(),
         let deliveries = batch.map_err(|error| failed(ctx, &format!("can't be read ({error})")))?;
         let Some(last) = deliveries.last() else { break };
         last_sequence = Some(last.sequence);
-        let event = Event::Batch {
-            attachment: ATTACHMENT,
-            deliveries,
-        };
+        let event = Event::Batch { attachment: ATTACHMENT, deliveries };
         send(&link, ctx, event).await?;
     }
     match last_sequence {
@@ -127,10 +124,7 @@ fn report_connected(ctx: &SourceContext) {
 }
 
 fn failed(ctx: &SourceContext, message: &str) -> SourceError {
-    SourceError::Failed {
-        source_name: ctx.name.to_string(),
-        message: message.to_owned(),
-    }
+    SourceError::Failed { source_name: ctx.name.to_string(), message: message.to_owned() }
 }
 
 /// Dates receipts by boot time from one reading of the wall clock, so that a step of it moves nothing.
@@ -141,9 +135,7 @@ struct ReceiptTime {
 
 impl ReceiptTime {
     fn anchored(max_error_ms: Millis) -> Self {
-        Self {
-            at_boot: clock::wall().minus(max_error_ms).minus(clock::boot_ms()),
-        }
+        Self { at_boot: clock::wall().minus(max_error_ms).minus(clock::boot_ms()) }
     }
 
     fn get(self) -> Timestamp {
@@ -250,10 +242,7 @@ mod tests {
             clock: Timestamp::MIN,
             next_deadline: None,
         });
-        let link = PartitionLink {
-            events: sender,
-            progress: receiver,
-        };
+        let link = PartitionLink { events: sender, progress: receiver };
         let (status_sender, status) = watch::channel(SourceStatus::default());
         let ctx = SourceContext {
             name: "file".into(),
@@ -289,9 +278,7 @@ mod tests {
                 };
                 assert!(deliveries.len() <= MAX_BATCH);
                 for delivery in deliveries {
-                    let RawMessage::Line(line) = delivery.raw else {
-                        panic!("not a line")
-                    };
+                    let RawMessage::Line(line) = delivery.raw else { panic!("not a line") };
                     lines.push((delivery.sequence, line));
                 }
             }
@@ -299,17 +286,14 @@ mod tests {
         }
 
         fn acknowledge(&self, sequence: i64) {
-            self.progress
-                .send_modify(|progress| progress.acknowledge = Some((1, sequence)));
+            self.progress.send_modify(|progress| progress.acknowledge = Some((1, sequence)));
         }
     }
 
     #[tokio::test]
     async fn lines_keep_their_numbers_and_it_returns_once_the_last_is_applied() {
         let mut bench = bench(b"{\"a\":1}\n\n  \r\n{\"b\":2}", EventTimeFrom::Stamps);
-        let Event::Attached { attached, .. } = bench.event().await else {
-            panic!("not an attach")
-        };
+        let Event::Attached { attached, .. } = bench.event().await else { panic!("not an attach") };
         assert_eq!(attached.backlog, Backlog::Endless);
         assert_eq!(attached.dating, Dating::EventTime);
         assert!(attached.at <= clock::wall().minus(29_000));
@@ -368,9 +352,6 @@ mod tests {
         let bench = bench(b"{}\n", EventTimeFrom::Stamps);
         drop(bench.events);
         let error = bench.running.await.expect("no panic").expect_err("nobody");
-        assert!(
-            error.to_string().starts_with("source file: the worker"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("source file: the worker"), "{error}");
     }
 }

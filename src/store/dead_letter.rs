@@ -79,14 +79,13 @@ impl DeadLetters {
                 write_group(&mut segments, group);
             }
         };
-        std::thread::Builder::new()
-            .name("dead-letters".to_owned())
-            .spawn(run)
-            .map_err(|source| DeadLetterError::Io {
+        std::thread::Builder::new().name("dead-letters".to_owned()).spawn(run).map_err(
+            |source| DeadLetterError::Io {
                 doing: "starting the writer",
                 path: folder.clone(),
                 source,
-            })?;
+            },
+        )?;
         Ok(Self { folder, writer })
     }
 
@@ -95,15 +94,10 @@ impl DeadLetters {
         let line = letter.to_line();
         let put = async {
             let (done, result) = oneshot::channel();
-            self.writer
-                .send(Put { line, done })
-                .await
-                .map_err(|_| DeadLetterError::Ended)?;
+            self.writer.send(Put { line, done }).await.map_err(|_| DeadLetterError::Ended)?;
             result.await.map_err(|_| DeadLetterError::Ended)?
         };
-        tokio::time::timeout(PUT_TIMEOUT, put)
-            .await
-            .unwrap_or(Err(DeadLetterError::Slow))
+        tokio::time::timeout(PUT_TIMEOUT, put).await.unwrap_or(Err(DeadLetterError::Slow))
     }
 
     /// The newest `limit` letters, oldest first. What can't be read, such as a line cut by a crash, is left out.

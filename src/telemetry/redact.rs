@@ -45,9 +45,8 @@ fn secret_at(text: &str, at: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     for mark in MARKS {
         let from = at + mark.len();
-        let found = bytes
-            .get(at..from)
-            .is_some_and(|head| head.eq_ignore_ascii_case(mark.as_bytes()));
+        let found =
+            bytes.get(at..from).is_some_and(|head| head.eq_ignore_ascii_case(mark.as_bytes()));
         if found {
             return Some((from, from + length_until(&bytes[from..], ends_secret)));
         }
@@ -62,10 +61,7 @@ fn secret_at(text: &str, at: usize) -> Option<(usize, usize)> {
 }
 
 fn length_until(bytes: &[u8], ends: fn(u8) -> bool) -> usize {
-    bytes
-        .iter()
-        .position(|&byte| ends(byte))
-        .unwrap_or(bytes.len())
+    bytes.iter().position(|&byte| ends(byte)).unwrap_or(bytes.len())
 }
 
 fn ends_secret(byte: u8) -> bool {

@@ -65,9 +65,7 @@ impl Amqp10Config {
             mapping,
             sole_consumer,
             lock_ms: lock.unwrap_or(DEFAULT_LOCK_MS),
-            credit: credit
-                .and_then(|credit| u32::try_from(credit).ok())
-                .unwrap_or(DEFAULT_CREDIT),
+            credit: credit.and_then(|credit| u32::try_from(credit).ok()).unwrap_or(DEFAULT_CREDIT),
             ca_file,
         })
     }

@@ -65,9 +65,7 @@ pub enum EventHubsAuth {
 impl EventHubsConfig {
     pub(super) fn read(section: &Section<'_>) -> Option<Self> {
         let connection_string = read_connection_string(section);
-        let consumer_group = section
-            .text("consumer_group")
-            .unwrap_or(DEFAULT_CONSUMER_GROUP);
+        let consumer_group = section.text("consumer_group").unwrap_or(DEFAULT_CONSUMER_GROUP);
         let start = read_start(section);
         let transport = read_transport(section);
         let auth = read_auth(section);
@@ -81,9 +79,7 @@ impl EventHubsConfig {
             transport: transport?,
             auth: auth?,
             owner_level,
-            credit: credit
-                .and_then(|credit| u32::try_from(credit).ok())
-                .unwrap_or(DEFAULT_CREDIT),
+            credit: credit.and_then(|credit| u32::try_from(credit).ok()).unwrap_or(DEFAULT_CREDIT),
             ca_file,
         })
     }
@@ -95,11 +91,8 @@ const OWNER_POLICIES: [&str; 2] = ["RootManageSharedAccessKey", "iothubowner"];
 fn read_connection_string(section: &Section<'_>) -> Option<SecretString> {
     const KEY: &str = "connection_string_file";
     let text = section.required_secret(KEY, "name a file with the connection string")?;
-    let parts: Vec<(&str, &str)> = text
-        .expose_secret()
-        .split(';')
-        .filter_map(|part| part.trim().split_once('='))
-        .collect();
+    let parts: Vec<(&str, &str)> =
+        text.expose_secret().split(';').filter_map(|part| part.trim().split_once('=')).collect();
     let value_of = |name: &str| {
         let found = parts.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| *value)
@@ -171,11 +164,7 @@ enum Auth {
 }
 
 fn read_auth(section: &Section<'_>) -> Option<EventHubsAuth> {
-    let words = [
-        ("sas", Auth::Sas),
-        ("plain", Auth::Plain),
-        ("entra", Auth::Entra),
-    ];
+    let words = [("sas", Auth::Sas), ("plain", Auth::Plain), ("entra", Auth::Entra)];
     let auth = section.choice("auth", &words).unwrap_or(Auth::Sas);
     if auth != Auth::Entra && section.has("token_file") {
         section.problem(

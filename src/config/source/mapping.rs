@@ -44,9 +44,7 @@ pub(super) fn read_mapping(
 }
 
 fn read_place(place: &Section<'_>, keys: Keys) -> Option<FieldFrom> {
-    let header = place
-        .text("header")
-        .map(|name| FieldFrom::Header(name.to_owned()));
+    let header = place.text("header").map(|name| FieldFrom::Header(name.to_owned()));
     let segment = match keys {
         Keys::NoRoutingKey => None,
         Keys::WithRoutingKey => place

@@ -112,11 +112,8 @@ pub(super) fn original(raw: &RawMessage) -> (OriginalForm, Bytes) {
 }
 
 fn delivery(message: &Amqp091Message) -> Bytes {
-    let headers: Vec<_> = message
-        .headers
-        .iter()
-        .map(|(name, value)| json!([name, header_value(value)]))
-        .collect();
+    let headers: Vec<_> =
+        message.headers.iter().map(|(name, value)| json!([name, header_value(value)])).collect();
     let delivery = json!({
         "routing_key": message.routing_key,
         "headers": headers,

@@ -48,13 +48,7 @@ impl Segments {
         max_bytes: u64,
         removed: Counter,
     ) -> Result<Self, DeadLetterError> {
-        let mut segments = Self {
-            folder,
-            max_bytes,
-            sizes: VecDeque::new(),
-            open: None,
-            removed,
-        };
+        let mut segments = Self { folder, max_bytes, sizes: VecDeque::new(), open: None, removed };
         match segments.look() {
             Ok(sizes) => segments.sizes = sizes,
             Err(fault) => return Err(segments.error(&fault)),
@@ -171,11 +165,8 @@ impl Segments {
 
 /// The newest `limit` letters below `folder`, oldest first.
 pub(super) fn newest(folder: &Path, limit: usize) -> Result<Vec<DeadLetter>, DeadLetterError> {
-    let io_error = |source| DeadLetterError::Io {
-        doing: "reading",
-        path: folder.to_owned(),
-        source,
-    };
+    let io_error =
+        |source| DeadLetterError::Io { doing: "reading", path: folder.to_owned(), source };
     let mut letters = VecDeque::new();
     for number in numbers(folder).map_err(io_error)?.into_iter().rev() {
         if letters.len() >= limit {
@@ -230,10 +221,7 @@ fn count_lines(path: &Path) -> io::Result<u64> {
 }
 
 fn create_private_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 

@@ -56,13 +56,7 @@ async fn files_and_folders_are_for_this_user_only() {
     let store = tempfile::tempdir().expect("a folder");
     let letters = open(store.path(), ROOMY);
     letters.put(&letter(1, b"x")).await.expect("kept");
-    let mode = |path: &Path| {
-        fs::metadata(path)
-            .expect("it is there")
-            .permissions()
-            .mode()
-            & 0o777
-    };
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
     assert_eq!(mode(&store.path().join("dead-letters/ingest")), 0o700);
     assert_eq!(mode(&files(store.path())[0]), 0o600);
 }
@@ -70,10 +64,7 @@ async fn files_and_folders_are_for_this_user_only() {
 #[tokio::test]
 async fn a_refused_message_keeps_its_first_256_kib_and_its_true_size() {
     let raw = RawMessage::Amqp10(vec![7; MAX_ORIGINAL_BYTES + 5].into());
-    let reject = Reject {
-        reason: RejectReason::TooLarge,
-        detail: "why".into(),
-    };
+    let reject = Reject { reason: RejectReason::TooLarge, detail: "why".into() };
     let letter = DeadLetter::of(&raw, &reject, "hub", "3", 9, Timestamp::from_ms(1));
     assert_eq!(letter.original.len(), MAX_ORIGINAL_BYTES);
     assert_eq!(letter.original_bytes, MAX_ORIGINAL_BYTES as u64 + 5);
@@ -102,14 +93,9 @@ async fn the_oldest_go_first_when_room_is_needed_and_are_counted() {
     let removed = metrics.counter(DEAD_LETTERS_REMOVED, &[]);
     let letters = DeadLetters::open(store.path(), 16 * 1024, removed).expect("writable");
     for sequence in 0..100 {
-        letters
-            .put(&letter(sequence, &[b'x'; 600]))
-            .await
-            .expect("kept");
-        let bytes: u64 = files(store.path())
-            .iter()
-            .map(|file| fs::metadata(file).expect("there").len())
-            .sum();
+        letters.put(&letter(sequence, &[b'x'; 600])).await.expect("kept");
+        let bytes: u64 =
+            files(store.path()).iter().map(|file| fs::metadata(file).expect("there").len()).sum();
         assert!(bytes <= 16 * 1024, "{bytes} bytes after {sequence}");
     }
     let left = sequences(&letters, 1_000).await;
@@ -141,10 +127,7 @@ async fn letters_that_wait_together_are_all_kept() {
 #[tokio::test]
 async fn a_line_cut_by_a_crash_costs_only_itself() {
     let store = tempfile::tempdir().expect("a folder");
-    open(store.path(), ROOMY)
-        .put(&letter(1, b"x"))
-        .await
-        .expect("kept");
+    open(store.path(), ROOMY).put(&letter(1, b"x")).await.expect("kept");
     let file = files(store.path()).remove(0);
     let mut torn = OpenOptions::new().append(true).open(file).expect("there");
     torn.write_all(b"{\"time_ms\":1,\"sour").expect("written");
