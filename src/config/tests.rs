@@ -231,7 +231,7 @@ fn what_contradicts_is_refused() {
         ),
         (
             "rules: { default: { window: 9s } }\nsinks: [{ name: s, type: webhook, url: 'https://h', secret_file: lab.uri }]",
-            "does not begin with whsec_",
+            "does not begin with `whsec_`",
         ),
         (
             "rules: { default: { window: 9s } }\nsinks: [{ name: s, type: webhook, url: 'https://h', secret_file: ops.whsec, allow_cidrs: [10.0.0.0/99] }]",
