@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+pub mod demo;
 mod demo_args;
 mod run;
 

@@ -32,7 +32,7 @@ pub struct DemoArgs {
     #[arg(long = "window", value_name = "D", default_value = "6s", value_parser = positive_duration)]
     pub window_ms: Millis,
     /// How many of a hundred devices fall silent: 5, not 5%
-    #[arg(long = "silence", value_name = "PERCENT", default_value = "5", value_parser = percentage)]
+    #[arg(long = "silence", value_name = "PERCENT", default_value = "10", value_parser = percentage)]
     pub silence_percent: f64,
     /// How long the fleet sends: 40s
     #[arg(long = "duration", value_name = "D", default_value = "40s", value_parser = positive_duration)]

@@ -92,6 +92,9 @@ impl Shard {
         if speaks_for_device {
             let identity = super::IdentityRef { module: None, ..signal.identity };
             let key = key.of_device();
+            // The stamp on a module's message is the module's own generation.
+            let generation = if about_module { Generation::UNKNOWN } else { signal.generation };
+            let signal = &Signal { generation, ..*signal };
             created[0] = self.apply_to(&key, identity, signal, at, sequence, context, out);
         }
         if about_module {
