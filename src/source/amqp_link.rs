@@ -1,0 +1,6 @@
+//! What the sources that speak AMQP 1.0 share: dialling, a guarded stream, a connection, request-response links.
+//!
+//! The stock client decodes nested values by recursion without a limit, so that one message could end the process; it
+//! is given only what the [`guard`] has checked, and messages only as opaque bytes, which [`crate::wire`] scans.
+
+mod encoding;
