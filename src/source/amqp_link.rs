@@ -4,3 +4,8 @@
 //! is given only what the [`guard`] has checked, and messages only as opaque bytes, which [`crate::wire`] scans.
 
 mod encoding;
+pub mod guard;
+mod inbound;
+mod outbound;
+
+pub use inbound::{DATA_LINK_PREFIX, LinkCounts, MAX_MESSAGE_BYTES};
