@@ -81,7 +81,7 @@ fn the_same_message_on_any_other_link_ends_the_connection() {
     let mut inbound = Inbound::default();
     inbound.push(&attach("management", 1)).unwrap();
     let refused = inbound.push(&transfer(1, false, &vec![0_u8; 60_000]));
-    assert_eq!(refused, Err(Malformed("nested too deep")));
+    assert!(refused.unwrap_err().0.contains("nested too deep"));
 }
 
 #[test]
