@@ -3,6 +3,7 @@
 //! The stock client decodes nested values by recursion without a limit, so that one message could end the process; it
 //! is given only what the [`guard`] has checked, and messages only as opaque bytes, which [`crate::wire`] scans.
 
+pub mod broker_clock;
 pub mod connection;
 pub mod dial;
 mod encoding;

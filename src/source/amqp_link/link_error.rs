@@ -53,6 +53,9 @@ pub enum LinkError {
     /// Nothing came in time.
     #[error("no answer from the broker within 10 s: {0}")]
     Timeout(&'static str),
+    /// The broker holds messages back.
+    #[error("{0}")]
+    Stalled(String),
     /// The token file.
     #[error("{0}")]
     Token(String),
@@ -94,6 +97,7 @@ impl LinkError {
                 "amqp:link:stolen" => (BlindReason::NotOwner, SLOW_MS),
                 _ => (BlindReason::LinkDown, 0),
             },
+            Self::Stalled(_) => (BlindReason::Stalled, 0),
             Self::Dial(_) | Self::Status { .. } | Self::Timeout(_) | Self::Ended(_) => {
                 (BlindReason::LinkDown, 0)
             }

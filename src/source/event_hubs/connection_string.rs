@@ -9,6 +9,8 @@ use secrecy::SecretString;
 const TLS_PORT: u16 = 5671;
 /// AMQP without TLS: the development emulator only.
 const PLAIN_PORT: u16 = 5672;
+/// AMQP over WebSocket.
+const WEBSOCKET_PORT: u16 = 443;
 
 /// A connection string, taken apart.
 #[derive(Clone)]
@@ -39,8 +41,8 @@ impl fmt::Debug for ConnectionString {
 pub struct Endpoint {
     /// Host name, lower-case, or an address without brackets.
     pub host: String,
-    /// TCP port of AMQP.
-    pub port: u16,
+    /// TCP port, where one is given.
+    pub port: Option<u16>,
     /// `UseDevelopmentEmulator=true`: plain TCP, loopback only.
     pub emulator: bool,
 }
@@ -182,13 +184,24 @@ impl Endpoint {
         }
         let endpoint = Self {
             host: host.to_ascii_lowercase(),
-            port: port.unwrap_or(if emulator { PLAIN_PORT } else { TLS_PORT }),
+            port,
             emulator,
         };
         if emulator && !endpoint.is_loopback() {
             return Err(ConnectionStringError::EmulatorNotLocal(endpoint.host));
         }
         Ok(endpoint)
+    }
+
+    /// Port of AMQP over TCP.
+    pub fn tcp_port(&self) -> u16 {
+        let standard = if self.emulator { PLAIN_PORT } else { TLS_PORT };
+        self.port.unwrap_or(standard)
+    }
+
+    /// Port of AMQP over WebSocket.
+    pub fn websocket_port(&self) -> u16 {
+        self.port.unwrap_or(WEBSOCKET_PORT)
     }
 
     /// Whether the host can only be this machine.
@@ -242,10 +255,12 @@ mod tests {
             parsed.endpoint,
             Endpoint {
                 host: "example-ns.servicebus.windows.net".into(),
-                port: 5671,
+                port: None,
                 emulator: false
             }
         );
+        assert_eq!(parsed.endpoint.tcp_port(), 5671);
+        assert_eq!(parsed.endpoint.websocket_port(), 443);
         assert_eq!(parsed.target, Target::EventHub("example-hub".into()));
         assert_eq!(parsed.key_name, "service");
     }
@@ -257,7 +272,7 @@ mod tests {
         ))
         .unwrap();
         assert_eq!(parsed.target, Target::IotHub);
-        assert_eq!(parsed.endpoint.port, 5671);
+        assert_eq!(parsed.endpoint.tcp_port(), 5671);
     }
 
     #[test]
@@ -273,7 +288,10 @@ mod tests {
             ("[::1]:9", "::1", 9),
         ] {
             let endpoint = ConnectionString::parse(&text(host)).unwrap().endpoint;
-            assert_eq!((endpoint.host.as_str(), endpoint.port), (expected, port));
+            assert_eq!(
+                (endpoint.host.as_str(), endpoint.tcp_port()),
+                (expected, port)
+            );
             assert!(endpoint.emulator);
         }
         for host in ["10.0.0.1", "example.net", "localhost.example.net"] {
