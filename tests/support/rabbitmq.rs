@@ -15,6 +15,11 @@
     unreachable_pub,
     reason = "each test binary uses its own part of this"
 )]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test without its broker ends here"
+)]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
