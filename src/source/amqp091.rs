@@ -1,1 +1,5 @@
 //! Source `amqp091`.
+
+mod content;
+mod guard;
+mod table;
