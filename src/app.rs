@@ -158,8 +158,12 @@ fn start_source(
     match source.kind {
         SourceKind::File(config) => supervisor
             .spawn_finite(name, async move { Ok(source::file::run(config, ctx, stop).await?) }),
-        SourceKind::EventHubs(_) | SourceKind::Amqp10(_) | SourceKind::Amqp091(_) => {
-            supervisor.spawn(name, async { anyhow::bail!("this build reads only files") });
+        SourceKind::EventHubs(config) => supervisor
+            .spawn(name, async move { Ok(source::event_hubs::run(config, ctx, stop).await?) }),
+        SourceKind::Amqp091(config) => supervisor
+            .spawn(name, async move { Ok(source::amqp091::run(config, ctx, stop).await?) }),
+        SourceKind::Amqp10(_) => {
+            supervisor.spawn(name, async { anyhow::bail!("this build reads no AMQP 1.0 queue") });
         }
     }
 }

@@ -1,10 +1,6 @@
 //! Source `amqp091` on a real RabbitMQ: one node for all of this file. Tests that stop or pause the node run alone.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test without its broker ends here"
-)]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test without its broker ends here")]
 
 #[path = "support/partition.rs"]
 mod partition;
@@ -32,8 +28,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 static NODE: OnceCell<RwLock<RabbitMq>> = OnceCell::const_new();
 
 async fn node() -> &'static RwLock<RabbitMq> {
-    NODE.get_or_init(async || RwLock::new(RabbitMq::start().await))
-        .await
+    NODE.get_or_init(async || RwLock::new(RabbitMq::start().await)).await
 }
 
 /// A running source and the worker it feeds. Ends with the test.
@@ -47,10 +42,7 @@ impl Running {
     async fn stop(self) {
         drop(self.stop);
         let ended = tokio::time::timeout(Duration::from_secs(10), self.source).await;
-        ended
-            .expect("an end in time")
-            .expect("no panic")
-            .expect("no error");
+        ended.expect("an end in time").expect("no panic").expect("no error");
     }
 }
 
@@ -72,11 +64,7 @@ fn start(config: Amqp091Config) -> Running {
     let (context, worker) = partition::worker();
     let stop = CancellationToken::new();
     let source = tokio::spawn(amqp091::run(config, context, stop.clone()));
-    Running {
-        worker,
-        source,
-        stop: stop.drop_guard(),
-    }
+    Running { worker, source, stop: stop.drop_guard() }
 }
 
 fn message(delivery: &Delivery) -> &Amqp091Message {
@@ -106,11 +94,7 @@ async fn wait_for_unacknowledged(node: &RabbitMq, queue: &str, wanted: u64) {
     let looking = async {
         loop {
             let (_, found) = node
-                .manage(
-                    "GET",
-                    &format!("/api/queues/%2f/{queue}"),
-                    &serde_json::Value::Null,
-                )
+                .manage("GET", &format!("/api/queues/%2f/{queue}"), &serde_json::Value::Null)
                 .await;
             if found["messages_unacknowledged"] == wanted && found["messages_ready"] == 0 {
                 return;
@@ -127,9 +111,7 @@ async fn acknowledges_on_request_only(kind: &str, queue_type: QueueType) {
     let node = node().await.read().await;
     let queue = format!("acks-{kind}");
     let publisher = Publisher::connect(&node.uri()).await;
-    publisher
-        .declare(&queue, kind, &single_active(queue_type))
-        .await;
+    publisher.declare(&queue, kind, &single_active(queue_type)).await;
     publisher.publish_all(&queue, &[], &numbered(0..10)).await;
 
     let mut first = start(config(&node.uri(), &queue, queue_type));
@@ -220,17 +202,13 @@ async fn a_killed_broker_comes_back_with_its_messages_and_a_stream_is_not_rewoun
     let mut running = Vec::new();
     for (kind, queue_type) in types {
         let queue = format!("killed-{kind}");
-        publisher
-            .declare(&queue, kind, &single_active(queue_type))
-            .await;
+        publisher.declare(&queue, kind, &single_active(queue_type)).await;
         publisher.publish_all(&queue, &[], &numbered(0..50)).await;
         let mut source = start(config(&node.uri(), &queue, queue_type));
         let (attachment, received) = source.worker_messages(50).await;
         assert_eq!(bodies(&received), names(0..50));
         let last = received.last().map(|delivery| delivery.sequence);
-        source
-            .worker
-            .acknowledge(attachment, last.expect("a message"));
+        source.worker.acknowledge(attachment, last.expect("a message"));
         if queue_type != QueueType::Stream {
             wait_for_unacknowledged(&node, &queue, 0).await;
         }
@@ -261,9 +239,7 @@ async fn a_stream_starts_where_it_is_told_and_goes_on_behind_its_last_offset() {
     let publisher = Publisher::connect(&node.uri()).await;
     publisher.declare("stream", "stream", &[]).await;
     let forged = [("x-stream-offset", AMQPValue::LongLongInt(999_999))];
-    publisher
-        .publish_all("stream", &[], &numbered(0..300))
-        .await;
+    publisher.publish_all("stream", &[], &numbered(0..300)).await;
     publisher.publish("stream", &forged, b"forged").await;
 
     let mut latest = start(Amqp091Config {
@@ -305,10 +281,7 @@ async fn a_missing_queue_says_what_to_do_and_is_created_only_on_request() {
     let mut missing = start(config(&node.uri(), "missing", QueueType::Quorum));
     let (reason, detail) = missing.worker.blind().await;
     assert_eq!(reason, BlindReason::LinkDown);
-    assert!(
-        detail.contains("missing") && detail.contains("`create: true`"),
-        "{detail}"
-    );
+    assert!(detail.contains("missing") && detail.contains("`create: true`"), "{detail}");
     assert_eq!(missing.worker.status.borrow().reason, Some(detail));
     missing.stop().await;
 
@@ -317,10 +290,8 @@ async fn a_missing_queue_says_what_to_do_and_is_created_only_on_request() {
         ("created-quorum", QueueType::Quorum),
         ("created-stream", QueueType::Stream),
     ] {
-        let mut created = start(Amqp091Config {
-            create: true,
-            ..config(&node.uri(), queue, queue_type)
-        });
+        let mut created =
+            start(Amqp091Config { create: true, ..config(&node.uri(), queue, queue_type) });
         let (_, attached) = created.worker.attached().await;
         assert_eq!(attached.backlog, Backlog::Empty, "{queue}");
         assert_eq!(created.worker.status.borrow().reason, None, "{queue}");
@@ -356,10 +327,7 @@ async fn other_receivers_make_a_queue_blind_until_they_are_gone() {
     let publisher = Publisher::connect(&node.uri()).await;
     publisher.declare("shared", "classic", &[]).await;
     let other = publisher.channel().await;
-    other
-        .basic_qos(1, BasicQosOptions::default())
-        .await
-        .expect("a prefetch");
+    other.basic_qos(1, BasicQosOptions::default()).await.expect("a prefetch");
     let _consumer = other
         .basic_consume(
             "shared".into(),
@@ -436,10 +404,7 @@ async fn a_proof_comes_after_everything_that_was_published_before_it_was_asked_f
                 proofs += 1;
                 confirmed.extend(published.try_iter());
                 for (n, at) in &confirmed {
-                    assert!(
-                        *n <= seen || *at >= proof.at,
-                        "{n} is missing in front of a proof"
-                    );
+                    assert!(*n <= seen || *at >= proof.at, "{n} is missing in front of a proof");
                 }
             }
             other => panic!("unexpected: {other:?}"),
@@ -455,10 +420,8 @@ async fn nothing_is_proven_while_messages_wait_for_acknowledgements() {
     let publisher = Publisher::connect(&node.uri()).await;
     publisher.declare("full", "classic", &[]).await;
     publisher.publish_all("full", &[], &numbered(0..3)).await;
-    let mut running = start(Amqp091Config {
-        prefetch: 2,
-        ..config(&node.uri(), "full", QueueType::Classic)
-    });
+    let mut running =
+        start(Amqp091Config { prefetch: 2, ..config(&node.uri(), "full", QueueType::Classic) });
     let (attachment, attached) = running.worker.attached().await;
     assert_eq!(attached.backlog, Backlog::Count(3));
     running.worker.wants(attached.at);
@@ -489,9 +452,7 @@ async fn messages_that_would_end_the_client_library_are_quarantined_and_the_next
     ] {
         let queue = format!("hostile-{kind}");
         let exchange = format!("hostile-{kind}-fanout");
-        publisher
-            .declare(&queue, kind, &single_active(queue_type))
-            .await;
+        publisher.declare(&queue, kind, &single_active(queue_type)).await;
         publisher.bind(&exchange, &queue).await;
         let hostile = nested_arrays(1_700);
         publish_raw(port, "", queue.as_bytes(), &hostile, b"nested").await;
@@ -507,12 +468,7 @@ async fn messages_that_would_end_the_client_library_are_quarantined_and_the_next
         let (attachment, received) = running.worker_messages(6).await;
         let reasons: Vec<Option<RejectReason>> = received
             .iter()
-            .map(|delivery| {
-                message(delivery)
-                    .quarantined
-                    .as_ref()
-                    .map(|kept| kept.reason)
-            })
+            .map(|delivery| message(delivery).quarantined.as_ref().map(|kept| kept.reason))
             .collect();
         assert_eq!(
             reasons,
@@ -528,19 +484,9 @@ async fn messages_that_would_end_the_client_library_are_quarantined_and_the_next
         );
         assert_eq!(
             bodies(&received),
-            [
-                "nested",
-                "no text as key",
-                "no text as name",
-                "",
-                "forged",
-                "next"
-            ]
+            ["nested", "no text as key", "no text as name", "", "forged", "next"]
         );
-        let kept = message(&received[0])
-            .quarantined
-            .as_ref()
-            .expect("what was kept");
+        let kept = message(&received[0]).quarantined.as_ref().expect("what was kept");
         assert_eq!(kept.properties.len(), 2_048);
         running.worker.acknowledge(attachment, received[5].sequence);
         if queue_type == QueueType::Stream {
@@ -591,10 +537,7 @@ async fn a_broker_that_stands_still_is_noticed_and_found_again() {
     // While it stands, connecting fails by time-out and not by hanging.
     let (_, while_standing) = running.worker.blind().await;
     node.resume();
-    assert!(
-        !detail.is_empty() && while_standing.contains("10 s"),
-        "{while_standing}"
-    );
+    assert!(!detail.is_empty() && while_standing.contains("10 s"), "{while_standing}");
     running.worker.attached().await;
     running.worker.proof().await;
     running.stop().await;

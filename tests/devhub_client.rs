@@ -184,10 +184,7 @@ async fn the_vendors_python_client_which_indexes_fields_by_position_works_too() 
     let seen = served.python_client().await;
     assert_eq!(seen["produced"]["name"], "EventHub-1");
     let events = seen["consumed"].as_array().unwrap();
-    let pump: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["device"] == "pump-01")
-        .collect();
+    let pump: Vec<&Value> = events.iter().filter(|event| event["device"] == "pump-01").collect();
     let lengths: Vec<&Value> = pump.iter().map(|event| &event["length"]).collect();
     assert_eq!(lengths, [&json!(6), &json!(6), &json!(300_000)]);
     for event in &pump {

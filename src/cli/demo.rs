@@ -37,6 +37,7 @@ mod tests;
 mod view;
 
 pub use scene::{LiveView, PartitionView};
+pub use service::start;
 
 /// Between two looks at everything.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

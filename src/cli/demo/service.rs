@@ -2,21 +2,26 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use ipnet::IpNet;
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::receiver;
 use super::settings::ALLOWANCE_MS;
+use super::{LiveView, PartitionView, Service, receiver};
+use crate::app::App;
+use crate::clock;
 use crate::config::{
     ClockConfig, Config, EventHubsAuth, EventHubsConfig, HttpConfig, LogConfig, LogFormat,
     RedactedUrl, SourceConfig, SourceKind, Start, StoreConfig, Transport, WebhookConfig,
 };
 use crate::devhub::fleet::{FleetOptions, GATEWAY_GLOB, Module};
-use crate::engine::Millis;
 use crate::engine::rules::{Pattern, Policy, ProofOfLife, Rule, Terms};
+use crate::engine::{Millis, State};
+use crate::partitions::Partitions;
 use crate::wire::HubName;
 
 /// Messages in flight per partition.
@@ -130,5 +135,38 @@ impl Drop for Folder {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
             tracing::warn!(%error, folder = %self.0.display(), "a temporary folder was left behind");
         }
+    }
+}
+
+/// Starts the service itself, as `lastseen run` does, with a look at its partitions.
+pub fn start(config: Config, stop: CancellationToken) -> Service {
+    let partitions: Arc<OnceLock<Arc<Partitions>>> = Arc::default();
+    let built = partitions.clone();
+    let task = tokio::spawn(async move {
+        let app = App::build(config, stop).await?;
+        // The cell is filled here only.
+        let _first = built.set(app.partitions());
+        app.run().await
+    });
+    let look = Arc::new(move || partitions.get().map(|all| live_view(all)).unwrap_or_default());
+    Service { task, look }
+}
+
+fn live_view(partitions: &Partitions) -> LiveView {
+    let view = partitions.view();
+    let states = State::ALL.into_iter().enumerate().map(|(index, state)| {
+        (state.as_str(), view.iter().map(|partition| partition.stats.identities[index]).sum())
+    });
+    let wall = clock::wall();
+    LiveView {
+        states: states.collect(),
+        partitions: view
+            .iter()
+            .map(|partition| PartitionView {
+                name: partition.key.partition.to_string(),
+                clock: partition.stats.clock,
+                lag_ms: wall.since(partition.stats.clock),
+            })
+            .collect(),
     }
 }

@@ -88,9 +88,7 @@ impl Connection {
 
     /// A new session.
     pub async fn begin(&mut self) -> Result<SessionHandle<()>, LinkError> {
-        let begun = Session::builder()
-            .incoming_window(SESSION_WINDOW)
-            .begin(&mut self.handle);
+        let begun = Session::builder().incoming_window(SESSION_WINDOW).begin(&mut self.handle);
         Ok(timeout(OPEN_TIMEOUT, begun)
             .await
             .map_err(|_| LinkError::Timeout("beginning a session"))??)

@@ -83,8 +83,7 @@ fn incomplete() -> LinkError {
 }
 
 fn field<'a>(map: &'a OrderedMap<Value, Value>, key: &str) -> Option<&'a Value> {
-    map.get(&Value::String(key.to_owned()))
-        .or_else(|| map.get(&Value::Symbol(key.into())))
+    map.get(&Value::String(key.to_owned())).or_else(|| map.get(&Value::Symbol(key.into())))
 }
 
 fn long(map: &OrderedMap<Value, Value>, key: &str) -> Option<i64> {
@@ -134,10 +133,7 @@ mod tests {
     use super::*;
 
     fn map(entries: Vec<(&str, Value)>) -> OrderedMap<Value, Value> {
-        entries
-            .into_iter()
-            .map(|(key, value)| (Value::String(key.to_owned()), value))
-            .collect()
+        entries.into_iter().map(|(key, value)| (Value::String(key.to_owned()), value)).collect()
     }
 
     #[test]

@@ -65,13 +65,7 @@ pub(super) async fn prove(
                 let asked_at = clock.now();
                 reads.spawn(async move {
                     let read = management.partition(&id).await;
-                    (
-                        index,
-                        read.map(|properties| Answer {
-                            asked_at,
-                            properties,
-                        }),
-                    )
+                    (index, read.map(|properties| Answer { asked_at, properties }))
                 });
             }
             Choice::Wait(wait_ms) => tokio::select! {

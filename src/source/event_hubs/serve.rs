@@ -38,9 +38,7 @@ impl EventHubs {
             opened = opening => opened?,
             () = stop.cancelled() => return Ok(()),
         };
-        let served = self
-            .serve_on(&mut connection, &endpoint, &entity, stop)
-            .await;
+        let served = self.serve_on(&mut connection, &endpoint, &entity, stop).await;
         let fault = connection.guard().fault();
         connection.close().await;
         match (served, fault) {
@@ -136,10 +134,7 @@ impl EventHubs {
         let management = Arc::new(Management::attach(&mut session, entity).await?);
         let hub = management.hub().await?;
         let stream = Self::stream(endpoint, entity, hub.created_at);
-        let shared = Arc::new(
-            self.shared(connection, entity, stream, &management, ending)
-                .await?,
-        );
+        let shared = Arc::new(self.shared(connection, entity, stream, &management, ending).await?);
         let partitions = self.take_partitions(&hub.partition_ids).await;
         let (report, reports) = mpsc::channel(partitions.len().max(1) * 2);
         let mut subjects = Vec::with_capacity(partitions.len());
@@ -154,11 +149,7 @@ impl EventHubs {
                 asked_boot_ms: clock::boot_ms(),
                 under_way: false,
             });
-            let mut ends = Attachments {
-                answers,
-                evidence,
-                report: report.clone(),
-            };
+            let mut ends = Attachments { answers, evidence, report: report.clone() };
             let shared = shared.clone();
             tasks.spawn(async move {
                 let ended = partition.run(&shared, &mut ends).await;
@@ -258,11 +249,7 @@ impl EventHubs {
         let first = self.context.status.borrow().connected != connected && connected;
         if first {
             self.connects.increment(1);
-            tracing::info!(
-                source = &*self.context.name,
-                partitions = expected,
-                "connected"
-            );
+            tracing::info!(source = &*self.context.name, partitions = expected, "connected");
         }
         self.gauge.set(if connected { 1.0 } else { 0.0 });
         self.context.status.send_modify(|status| {
