@@ -48,11 +48,7 @@ async fn serve() -> Served {
     let hub = Hub::new(options, clock::wall());
     let stop = CancellationToken::new();
     tokio::spawn(hub.clone().serve(listener, stop.clone()));
-    Served {
-        hub,
-        connection_string,
-        stop,
-    }
+    Served { hub, connection_string, stop }
 }
 
 impl Served {
@@ -142,10 +138,7 @@ async fn the_vendors_client_produces_for_devices_and_reads_back_what_the_hub_sta
     }
     let sensor = &sent_by("gw-01")[0]["systemProperties"];
     assert_eq!(sensor["iothub-connection-module-id"], "sensor");
-    let plain: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["properties"]["n"] == 4)
-        .collect();
+    let plain: Vec<&Value> = events.iter().filter(|event| event["properties"]["n"] == 4).collect();
     assert_eq!(plain[0]["partition"], "3");
     assert!(plain[0]["systemProperties"]["iothub-message-source"].is_null());
 }
@@ -155,9 +148,7 @@ async fn the_vendors_client_reads_the_properties_of_hub_and_partitions() {
     let served = serve().await;
     let now = clock::wall();
     let hub = &served.hub;
-    let (partition, _) = hub
-        .registry("pump-01", None, RegistryChange::Create, now)
-        .unwrap();
+    let (partition, _) = hub.registry("pump-01", None, RegistryChange::Create, now).unwrap();
     let seen = served.client("properties", Value::Null).await;
     assert_eq!(seen["hub"]["name"], "EventHub-1");
     assert_eq!(seen["hub"]["partitionIds"], json!(["0", "1", "2", "3"]));
@@ -181,10 +172,7 @@ async fn the_vendors_client_is_displaced_by_a_reader_with_a_higher_owner_level()
     let (partition, _) = hub.connection_event("pump-01", None, true, now).unwrap();
     let argument = json!({ "partition": partition.to_string() });
     let seen = served.client("steal", argument).await;
-    assert_eq!(
-        seen["told"],
-        json!({ "first": "ReceiverDisconnectedError" })
-    );
+    assert_eq!(seen["told"], json!({ "first": "ReceiverDisconnectedError" }));
     assert_eq!(seen["seen"], json!({ "first": 1, "second": 1 }));
     assert_eq!(hub.counts().receivers, 2);
 }
@@ -196,10 +184,7 @@ async fn the_vendors_python_client_which_indexes_fields_by_position_works_too() 
     let seen = served.python_client().await;
     assert_eq!(seen["produced"]["name"], "EventHub-1");
     let events = seen["consumed"].as_array().unwrap();
-    let pump: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["device"] == "pump-01")
-        .collect();
+    let pump: Vec<&Value> = events.iter().filter(|event| event["device"] == "pump-01").collect();
     let lengths: Vec<&Value> = pump.iter().map(|event| &event["length"]).collect();
     assert_eq!(lengths, [&json!(6), &json!(6), &json!(300_000)]);
     for event in &pump {

@@ -100,8 +100,7 @@ impl Hub {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
-        self.serve_with(EndpointOptions::default(), listener, stop)
-            .await
+        self.serve_with(EndpointOptions::default(), listener, stop).await
     }
 
     /// [`Hub::serve`] with options. One hub can be served by several endpoints (plain, TLS, WebSocket); who owns a
@@ -116,12 +115,7 @@ impl Hub {
         if !address.ip().is_loopback() {
             return Err(ServeError::NotLoopback(address));
         }
-        let endpoint = Arc::new(Endpoint {
-            hub: self,
-            options,
-            address,
-            seats: Seats::default(),
-        });
+        let endpoint = Arc::new(Endpoint { hub: self, options, address, seats: Seats::default() });
         accept_all(endpoint, listener, stop).await
     }
 }
@@ -214,7 +208,5 @@ where
 }
 
 async fn within_handshake<F: Future>(future: F) -> Result<F::Output, ConnectionError> {
-    tokio::time::timeout(HANDSHAKE, future)
-        .await
-        .map_err(|_| ConnectionError::TooSlow)
+    tokio::time::timeout(HANDSHAKE, future).await.map_err(|_| ConnectionError::TooSlow)
 }

@@ -44,11 +44,7 @@ impl Value {
 
     /// The text of a string or symbol.
     pub(super) fn text(&self) -> Option<&str> {
-        if let Self::String(text) | Self::Symbol(text) = self {
-            Some(text)
-        } else {
-            None
-        }
+        if let Self::String(text) | Self::Symbol(text) = self { Some(text) } else { None }
     }
 
     /// An integer of any width, or a timestamp.
@@ -80,19 +76,12 @@ impl Value {
 
     /// The entries of a map; none of anything else.
     pub(super) fn entries(&self) -> &[(Value, Value)] {
-        if let Self::Map(entries) = self {
-            entries
-        } else {
-            &[]
-        }
+        if let Self::Map(entries) = self { entries } else { &[] }
     }
 
     /// The value under a string or symbol key of a map.
     pub(super) fn entry(&self, name: &str) -> Option<&Value> {
-        self.entries()
-            .iter()
-            .find(|(key, _)| key.text() == Some(name))
-            .map(|(_, value)| value)
+        self.entries().iter().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| value)
     }
 
     /// Field `index` of a list; [`Value::Null`] where the list is shorter (trailing nulls may be left out).
@@ -187,14 +176,9 @@ mod tests {
     fn deep_nesting_and_claimed_counts_are_refused() {
         let mut deep = vec![0x00, 0x53, 0x77];
         deep.extend([0x00, 0x53, 0x01].repeat(10_000));
-        assert_eq!(
-            decode_described(&mut Bytes::from(deep)),
-            Err(DecodeError::TooDeep)
-        );
+        assert_eq!(decode_described(&mut Bytes::from(deep)), Err(DecodeError::TooDeep));
         // An array of four billion nulls, and a list of four billion items that are not there.
-        let array = [
-            0x00, 0x53, 0x77, 0xf0, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0x40,
-        ];
+        let array = [0x00, 0x53, 0x77, 0xf0, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0x40];
         let list = [0x00, 0x53, 0x77, 0xd0, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff];
         for claimed in [&array[..], &list[..]] {
             assert_eq!(

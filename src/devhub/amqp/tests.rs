@@ -63,10 +63,7 @@ impl Served {
             .map(|n| format!("d{n}"))
             .find(|device| self.hub.partition_of(device) == 0)
             .unwrap();
-        let message = DeviceMessage {
-            device,
-            ..DeviceMessage::default()
-        };
+        let message = DeviceMessage { device, ..DeviceMessage::default() };
         self.hub.device_to_cloud(message, clock::wall()).unwrap().1
     }
 
@@ -125,10 +122,7 @@ async fn raw_bytes_reach_the_reader_unchanged_also_if_they_need_several_frames()
     let odd = Bytes::from_static(&[0x00, 0x53, 0x75, 0xff, 0x01]);
     let large: Bytes = (0..200_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     for bytes in [&odd, &large] {
-        served
-            .hub
-            .send_raw(0, bytes.clone(), clock::wall())
-            .unwrap();
+        served.hub.send_raw(0, bytes.clone(), clock::wall()).unwrap();
     }
     let mut peer = served.peer().await;
     peer.attach(&Attach::receiver(PARTITION_0)).await;
@@ -161,9 +155,7 @@ async fn a_jwt_is_taken_only_if_it_is_the_one_of_the_options() {
     let mut peer = served.anonymous().await;
     let other = peer.put_token("jwt", "sb://h/eh1", "another").await;
     assert_eq!(other, 401);
-    let own = peer
-        .put_token("jwt", "sb://h/eh1", "header.claims.signature")
-        .await;
+    let own = peer.put_token("jwt", "sb://h/eh1", "header.claims.signature").await;
     assert_eq!(own, 202);
     peer.attach(&Attach::receiver(PARTITION_0)).await;
     // The token is for eh1, so it opens nothing above it.
@@ -181,14 +173,8 @@ async fn the_service_side_redirects_to_the_event_hub() {
     assert_eq!(condition, condition::REDIRECT);
     let info = error.field(2);
     let port = served.address.port();
-    assert_eq!(
-        info.entry("hostname").and_then(Value::text),
-        Some("127.0.0.1")
-    );
-    assert_eq!(
-        info.entry("port").and_then(Value::integer),
-        Some(i64::from(port))
-    );
+    assert_eq!(info.entry("hostname").and_then(Value::text), Some("127.0.0.1"));
+    assert_eq!(info.entry("port").and_then(Value::integer), Some(i64::from(port)));
     assert_eq!(
         info.entry("address").and_then(Value::text),
         Some(&*format!("amqps://127.0.0.1:{port}/eh1/$management"))
@@ -228,11 +214,7 @@ async fn a_producer_speaks_for_the_device_of_its_partition_key_and_not_for_the_o
     let claim = (0x74, Value::Map(vec![claim]));
     let body = (0x75, Value::Binary(Bytes::from_static(b"beat")));
     let messages = [
-        vec![
-            annotation("x-opt-partition-key", "own"),
-            claim.clone(),
-            body.clone(),
-        ],
+        vec![annotation("x-opt-partition-key", "own"), claim.clone(), body.clone()],
         vec![claim.clone(), body.clone()],
         vec![annotation("x-opt-offset", "forged"), body.clone()],
     ];
@@ -251,10 +233,7 @@ async fn a_producer_speaks_for_the_device_of_its_partition_key_and_not_for_the_o
         stamped.push(device.and_then(Value::text).map(str::to_owned));
         assert_eq!(message.data, [Bytes::from_static(b"beat")]);
     }
-    assert_eq!(
-        stamped,
-        [Some("own".to_owned()), Some("other".to_owned()), None]
-    );
+    assert_eq!(stamped, [Some("own".to_owned()), Some("other".to_owned()), None]);
 
     served.hub.faults().update(|f| f.refuse_devices = true);
     let (descriptor, error) = peer.outcome(sender, &messages[0]).await;
@@ -283,10 +262,6 @@ async fn what_is_no_frame_ends_the_connection_with_a_close_that_says_so() {
 async fn the_hub_does_not_listen_beyond_loopback() {
     let served = serve().await;
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let refused = served
-        .hub
-        .clone()
-        .serve(listener, CancellationToken::new())
-        .await;
+    let refused = served.hub.clone().serve(listener, CancellationToken::new()).await;
     assert!(matches!(refused, Err(ServeError::NotLoopback(_))));
 }

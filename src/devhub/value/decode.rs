@@ -154,10 +154,7 @@ fn eight_octets(code: u8, mut bytes: Bytes) -> Result<Value, DecodeError> {
 
 fn sixteen_octets(code: u8, bytes: &Bytes) -> Result<Value, DecodeError> {
     match code {
-        0x98 => bytes[..]
-            .try_into()
-            .map(Value::Uuid)
-            .map_err(|_| DecodeError::Truncated),
+        0x98 => bytes[..].try_into().map(Value::Uuid).map_err(|_| DecodeError::Truncated),
         0x94 => Ok(Value::Fixed(code, bytes.clone())),
         _ => Err(DecodeError::UnknownCode(code)),
     }

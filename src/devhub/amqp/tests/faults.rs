@@ -121,11 +121,7 @@ async fn throttled_management_answers_503() {
     let served = serve().await;
     served.hub.faults().update(|f| f.throttle_management = true);
     let mut peer = served.peer().await;
-    let properties = [
-        ("operation", "READ"),
-        ("type", "com.microsoft:eventhub"),
-        ("name", "eh1"),
-    ];
+    let properties = [("operation", "READ"), ("type", "com.microsoft:eventhub"), ("name", "eh1")];
     let (status, _) = peer.request("$management", &properties, Value::Null).await;
     assert_eq!(status, 503);
     assert_eq!(served.hub.counts().management_reads, 0);

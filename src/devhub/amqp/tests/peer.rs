@@ -37,10 +37,7 @@ impl Attach {
     }
 
     pub(super) fn sender(address: &str) -> Self {
-        Self {
-            receiver: false,
-            ..Self::receiver(address)
-        }
+        Self { receiver: false, ..Self::receiver(address) }
     }
 
     pub(super) fn settled(mut self) -> Self {
@@ -75,10 +72,7 @@ impl Attach {
             (own, terminus)
         };
         let properties = self.epoch.map_or(Value::Null, |epoch| {
-            Value::Map(vec![(
-                Value::symbol("com.microsoft:epoch"),
-                Value::Long(epoch),
-            )])
+            Value::Map(vec![(Value::symbol("com.microsoft:epoch"), Value::Long(epoch))])
         });
         let mut fields = vec![Value::Null; 14];
         fields[0] = Value::string(format!("link-{handle}"));
@@ -123,10 +117,7 @@ where
     assert_eq!(code, 0x40);
     assert!(offered.field(0).lists_symbol(mechanism));
     let mut out = BytesMut::new();
-    let init = vec![
-        Value::symbol(mechanism),
-        Value::Binary(Bytes::copy_from_slice(response)),
-    ];
+    let init = vec![Value::symbol(mechanism), Value::Binary(Bytes::copy_from_slice(response))];
     frame::put_sasl(&mut out, 0x41, init);
     stream.write_all(&out).await.unwrap();
     let (code, outcome) = sasl_frame(stream).await;
@@ -154,11 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     async fn open(mut stream: S) -> Self {
         header(&mut stream, b"AMQP\x00\x01\x00\x00").await;
-        let mut peer = Self {
-            stream,
-            input: BytesMut::new(),
-            next_handle: 0,
-        };
+        let mut peer = Self { stream, input: BytesMut::new(), next_handle: 0 };
         let open = vec![
             Value::string("peer"),
             Value::string("127.0.0.1"),
@@ -168,12 +155,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         ];
         peer.put(Performative::Open, open).await;
         peer.expect(Performative::Open).await;
-        let begin = vec![
-            Value::Null,
-            Value::Uint(0),
-            Value::Uint(1_000_000),
-            Value::Uint(1_000_000),
-        ];
+        let begin =
+            vec![Value::Null, Value::Uint(0), Value::Uint(1_000_000), Value::Uint(1_000_000)];
         peer.put(Performative::Begin, begin).await;
         peer.expect(Performative::Begin).await;
         peer
@@ -216,9 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             }
         };
         let within = Duration::from_millis(u64::from(IDLE_MS) * 5);
-        tokio::time::timeout(within, read)
-            .await
-            .expect("a heartbeat");
+        tokio::time::timeout(within, read).await.expect("a heartbeat");
         let frame = frame::take(&mut self.input).unwrap().unwrap();
         assert!(frame.body.is_empty());
     }
@@ -346,11 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             Value::Uint(0),
             Value::Bool(settled),
         ];
-        put_described(
-            &mut out,
-            Performative::Transfer.code(),
-            &Value::List(transfer),
-        );
+        put_described(&mut out, Performative::Transfer.code(), &Value::List(transfer));
         for (code, content) in sections {
             put_described(&mut out, *code, content);
         }
@@ -375,11 +352,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         let mut header = vec![Value::Null; 5];
         header[0] = Value::Ulong(42);
         header[4] = Value::string(format!("own-{receiver}"));
-        let sections = [
-            (0x73, Value::List(header)),
-            (0x74, Value::Map(entries)),
-            (0x77, body),
-        ];
+        let sections = [(0x73, Value::List(header)), (0x74, Value::Map(entries)), (0x77, body)];
         self.send(sender, &sections).await;
         let reply = Message::decode(self.transfer().await.1).unwrap();
         assert_eq!(reply.properties.field(5), &Value::Ulong(42));
@@ -389,11 +362,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     /// Puts a token; the status code of the answer.
     pub(super) async fn put_token(&mut self, kind: &str, audience: &str, token: &str) -> i64 {
-        let properties = [
-            ("operation", "put-token"),
-            ("type", kind),
-            ("name", audience),
-        ];
+        let properties = [("operation", "put-token"), ("type", kind), ("name", audience)];
         let answer = self.request("$cbs", &properties, Value::string(token));
         answer.await.0
     }

@@ -25,18 +25,12 @@ async fn stock(served: &Served) -> Stock {
     let mut connection = Connection::builder()
         .container_id("stock")
         .hostname("127.0.0.1")
-        .sasl_profile(SaslProfile::Plain {
-            username: "reader".into(),
-            password: "key".into(),
-        })
+        .sasl_profile(SaslProfile::Plain { username: "reader".into(), password: "key".into() })
         .open_with_stream(stream)
         .await
         .unwrap();
     let session = Session::begin(&mut connection).await.unwrap();
-    Stock {
-        connection,
-        session,
-    }
+    Stock { connection, session }
 }
 
 async fn receiver(
@@ -68,9 +62,7 @@ async fn receiver(
 async fn it_sends_for_a_device_receives_closes_and_is_not_left_waiting_by_a_refusal() {
     let served = serve().await;
     let mut stock = stock(&served).await;
-    let mut sender = Sender::attach(&mut stock.session, "s", "eh1/Partitions/0")
-        .await
-        .unwrap();
+    let mut sender = Sender::attach(&mut stock.session, "s", "eh1/Partitions/0").await.unwrap();
     let message = Message::builder()
         .message_annotations(
             MessageAnnotations::builder()
@@ -82,10 +74,7 @@ async fn it_sends_for_a_device_receives_closes_and_is_not_left_waiting_by_a_refu
     sender.send(message).await.unwrap();
 
     let refused = receiver(&mut stock, "nowhere", "eh2", 0).await;
-    assert!(matches!(
-        refused,
-        Err(ReceiverAttachError::RemoteClosedWithError(_))
-    ));
+    assert!(matches!(refused, Err(ReceiverAttachError::RemoteClosedWithError(_))));
     // The library answers a refusal twice, and the second detach may hit the link that was given the handle next: after
     // a refused attach its session is of no more use.
     let refused_in = Session::begin(&mut stock.connection).await.unwrap();
@@ -97,9 +86,7 @@ async fn it_sends_for_a_device_receives_closes_and_is_not_left_waiting_by_a_refu
     let device = annotations.get(&name as &dyn AnnotationKey);
     assert_eq!(device, Some(&StockValue::String("pump-01".into())));
 
-    let second = receiver(&mut stock, "second", PARTITION_0, 1)
-        .await
-        .unwrap();
+    let second = receiver(&mut stock, "second", PARTITION_0, 1).await.unwrap();
     let stolen = first.recv::<Body<StockValue>>().await.unwrap_err();
     assert!(format!("{stolen:?}").contains("Stolen"), "{stolen:?}");
     second.close().await.unwrap();

@@ -25,11 +25,9 @@ async fn amqp_runs_over_tls() {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.clone()], key)
         .unwrap();
-    let served = serve_with(EndpointOptions {
-        tls: Some(Arc::new(server)),
-        ..EndpointOptions::default()
-    })
-    .await;
+    let served =
+        serve_with(EndpointOptions { tls: Some(Arc::new(server)), ..EndpointOptions::default() })
+            .await;
     served.beat();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate).unwrap();
@@ -56,10 +54,9 @@ async fn web_socket(
     protocol: &'static str,
 ) -> Result<tokio::io::DuplexStream, tungstenite::Error> {
     let mut request = format!("ws://{}{path}", served.address).into_client_request()?;
-    request.headers_mut().insert(
-        "sec-websocket-protocol",
-        tungstenite::http::HeaderValue::from_static(protocol),
-    );
+    request
+        .headers_mut()
+        .insert("sec-websocket-protocol", tungstenite::http::HeaderValue::from_static(protocol));
     let stream = TcpStream::connect(served.address).await?;
     let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await?;
     let (near, far) = tokio::io::duplex(64 * 1024);
@@ -87,16 +84,12 @@ async fn web_socket(
 
 #[tokio::test]
 async fn amqp_runs_over_a_web_socket_with_either_sub_protocol() {
-    let served = serve_with(EndpointOptions {
-        websocket: true,
-        ..EndpointOptions::default()
-    })
-    .await;
+    let served =
+        serve_with(EndpointOptions { websocket: true, ..EndpointOptions::default() }).await;
     served.beat();
-    for (path, protocol) in [
-        ("/$servicebus/websocket", "AMQPWSB10"),
-        ("/$servicebus/websocket/", "amqp"),
-    ] {
+    for (path, protocol) in
+        [("/$servicebus/websocket", "AMQPWSB10"), ("/$servicebus/websocket/", "amqp")]
+    {
         let stream = web_socket(&served, path, protocol).await.unwrap();
         let mut peer = Peer::plain(stream).await;
         peer.attach(&Attach::receiver(PARTITION_0)).await;
@@ -107,11 +100,8 @@ async fn amqp_runs_over_a_web_socket_with_either_sub_protocol() {
 
 #[tokio::test]
 async fn another_path_or_sub_protocol_is_refused() {
-    let served = serve_with(EndpointOptions {
-        websocket: true,
-        ..EndpointOptions::default()
-    })
-    .await;
+    let served =
+        serve_with(EndpointOptions { websocket: true, ..EndpointOptions::default() }).await;
     for (path, protocol) in [("/", "amqp"), ("/$servicebus/websocket", "mqtt")] {
         let refused = web_socket(&served, path, protocol).await;
         assert!(matches!(refused, Err(tungstenite::Error::Http(_))));
