@@ -26,7 +26,7 @@ mod tests;
 pub use clock::ClockSettings;
 pub use facts::Facts;
 pub use identity::{Identity, IdentityRef};
-pub use partition::{Partition, Stats};
+pub use partition::{Outlook, Partition, Stats};
 pub use placement::{Audience, ForeignClocks, Reply, Tiding};
 pub use shard::Output;
 pub use signal::{

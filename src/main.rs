@@ -13,7 +13,7 @@ const WRONG_CONFIGURATION: u8 = 64;
 
 fn main() -> ExitCode {
     match start() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit_code) => exit_code,
         Err(error) => {
             // Standard error may be closed; there is nowhere else to say so.
             let _unheard =
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start() -> anyhow::Result<()> {
+fn start() -> anyhow::Result<ExitCode> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
@@ -35,8 +35,11 @@ fn start() -> anyhow::Result<()> {
         .context("the runtime could not be started")?;
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Run(args) => cli::run(args, log_filter.as_deref()).await.map_err(Into::into),
-            Command::Demo(_) => anyhow::bail!("this build has no demo"),
+            Command::Run(args) => {
+                cli::run(args, log_filter.as_deref()).await?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Demo(args) => cli::demo(args, log_filter.as_deref()).await,
         }
     });
     // A read of standard input can't be taken back, so the threads that are left are not waited for.

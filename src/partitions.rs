@@ -122,18 +122,23 @@ impl Partitions {
     /// No partitions yet. The second value runs their workers and has to be run with them.
     pub fn new(environment: Environment) -> (Arc<Self>, Workers) {
         let (workers, queue) = mpsc::channel(WORKER_QUEUE);
-        let partitions = Arc::new(Self {
-            environment,
-            map: DashMap::new(),
-            placement: Mutex::new(()),
-            workers,
-        });
+        let partitions =
+            Arc::new(Self { environment, map: DashMap::new(), placement: Mutex::new(()), workers });
         (partitions, Workers { queue })
     }
 
     /// The opener of a source's partitions.
-    pub fn of_source(self: &Arc<Self>, source: Arc<str>, profile: Profile) -> Arc<dyn OpenPartition> {
+    pub fn of_source(
+        self: &Arc<Self>,
+        source: Arc<str>,
+        profile: Profile,
+    ) -> Arc<dyn OpenPartition> {
         Arc::new(SourcePartitions { partitions: self.clone(), source, profile: Arc::new(profile) })
+    }
+
+    /// The rules in force.
+    pub fn policy(&self) -> &Policy {
+        &self.environment.policy
     }
 
     /// What all partitions look like, in the order of their keys.

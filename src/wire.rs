@@ -242,6 +242,19 @@ pub enum IgnoredKind {
     UnknownSource,
 }
 
+impl IgnoredKind {
+    /// The name used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TwinChange => "twin_change",
+            Self::DigitalTwinChange => "digital_twin_change",
+            Self::JobLifecycle => "job_lifecycle",
+            Self::UnknownOperation => "unknown_operation",
+            Self::UnknownSource => "unknown_source",
+        }
+    }
+}
+
 impl Decoded<'_> {
     /// The same, borrowing nothing.
     pub fn into_owned(self) -> Decoded<'static> {

@@ -43,6 +43,8 @@ mod request;
 mod sasl;
 mod seats;
 mod selector;
+#[cfg(test)]
+mod tests;
 mod token;
 mod websocket;
 

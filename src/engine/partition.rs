@@ -67,6 +67,17 @@ pub struct Stats {
     pub memory_bytes: usize,
 }
 
+/// How far a partition is, and when it next wants to know more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// Its clock.
+    pub clock: Timestamp,
+    /// Why it can't advance.
+    pub blind: Option<BlindReason>,
+    /// The earliest instant at which something may become due.
+    pub next_deadline: Option<Timestamp>,
+}
+
 impl Partition {
     /// An engine that has seen nothing. `seed` only spreads ids over shards and buckets: no result depends on it.
     pub fn new(policy: Arc<Policy>, settings: ClockSettings, seed: u64) -> Self {
@@ -229,17 +240,29 @@ impl Partition {
                 *sum += count;
             }
         }
-        let tick_ms = self.clock.settings().tick_ms;
-        let next = self.next_tick().and_then(|tick| i64::try_from(tick).ok());
         Stats {
             clock: self.clock.clock(),
             blind: self.clock.blind(),
             identities,
             unjudgeable: self.shards.iter().map(|shard| shard.unjudgeable).sum(),
             unobserved_percent: self.clock.unobserved_percent(),
-            next_deadline: next.map(|tick| Timestamp::from_ms(tick.saturating_mul(tick_ms))),
+            next_deadline: self.next_deadline(),
             memory_bytes: self.shards.iter().map(Shard::memory_bytes).sum(),
         }
+    }
+
+    /// What the partition's source and its worker want to know after every event.
+    pub fn outlook(&self) -> Outlook {
+        Outlook {
+            clock: self.clock.clock(),
+            blind: self.clock.blind(),
+            next_deadline: self.next_deadline(),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        let tick = i64::try_from(self.next_tick()?).ok()?;
+        Some(Timestamp::from_ms(tick.saturating_mul(self.clock.settings().tick_ms)))
     }
 
     /// Its clock.

@@ -91,12 +91,12 @@ impl BatchProgress {
                 Ok(decoded) => count(shared, decoded),
                 Err(reject) => {
                     shared.counters.rejected(reject.reason);
-                    let PartitionName { source, partition } = name(shared);
+                    let key = &shared.key;
                     self.dead.push(DeadLetter::of(
                         &delivery.raw,
                         reject,
-                        source,
-                        partition,
+                        &key.source,
+                        &key.partition,
                         delivery.sequence,
                         wall,
                     ));
@@ -113,15 +113,6 @@ impl BatchProgress {
         engine.decided.extend(out.transitions.drain(..));
         if fired { Pause::Told } else { Pause::MoreToFire }
     }
-}
-
-struct PartitionName<'a> {
-    source: &'a str,
-    partition: &'a str,
-}
-
-fn name(shared: &Shared) -> PartitionName<'_> {
-    PartitionName { source: &shared.key.source, partition: &shared.key.partition }
 }
 
 /// Counts and logs what an engine call reported beside its decisions.

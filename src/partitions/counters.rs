@@ -7,8 +7,8 @@ use metrics::{Counter, Histogram};
 use super::PartitionView;
 use crate::engine::{Gap, State, Timestamp, Transition, TransitionKind};
 use crate::metrics::{
-    CLAMPED, DETECTION_LAG, FALSE_OFFLINE, GAPS, IDENTITIES, MESSAGES, Metrics, OBSERVATION_LAG,
-    REJECTED, SPOOFS, TRANSITIONS,
+    CLAMPED, DEAD_LETTERS_FAILED, DETECTION_LAG, FALSE_OFFLINE, GAPS, IDENTITIES, MESSAGES,
+    Metrics, OBSERVATION_LAG, REJECTED, SPOOFS, TRANSITIONS,
 };
 use crate::wire::{IgnoredKind, RejectReason};
 
@@ -19,6 +19,7 @@ pub(super) struct Counters {
     pub(super) clamped: Counter,
     pub(super) spoofs: Counter,
     pub(super) false_offline: Counter,
+    pub(super) dead_letters_failed: Counter,
     detection_lag: Histogram,
 }
 
@@ -32,6 +33,7 @@ impl Counters {
             clamped: metrics.counter(CLAMPED, &of_source),
             spoofs: metrics.counter(SPOOFS, &of_source),
             false_offline: metrics.counter(FALSE_OFFLINE, &of_source),
+            dead_letters_failed: metrics.counter(DEAD_LETTERS_FAILED, &of_source),
             detection_lag: metrics.histogram(DETECTION_LAG, &of_source),
         }
     }
@@ -79,7 +81,8 @@ pub(super) fn publish(metrics: &Metrics, view: &[PartitionView], wall: Timestamp
             let labels = [("source", source), ("state", state.as_str())];
             metrics.gauge(IDENTITIES, &labels).set(count as f64);
         }
-        let furthest = partitions.iter().map(|p| p.stats.clock).filter(|&c| c > Timestamp::MIN).min();
+        let furthest =
+            partitions.iter().map(|p| p.stats.clock).filter(|&c| c > Timestamp::MIN).min();
         if let Some(clock) = furthest {
             let lag = metrics.gauge(OBSERVATION_LAG, &[("source", source)]);
             lag.set(wall.since(clock) as f64 / 1_000.0);

@@ -41,7 +41,9 @@ fn ordinal(transition: &Transition) -> u32 {
             let found = transition.outage.judged.armed_at.as_ms() & i64::from(u32::MAX);
             u32::try_from(found).unwrap_or(0)
         }
-        TransitionKind::Offline | TransitionKind::Resolved { .. } | TransitionKind::Retracted { .. } => 0,
+        TransitionKind::Offline
+        | TransitionKind::Resolved { .. }
+        | TransitionKind::Retracted { .. } => 0,
     }
 }
 
@@ -68,11 +70,8 @@ impl Shared {
     /// Ends the muting and tells what is still open.
     pub(super) async fn unmute(&self, policy: &Policy, router: &Router) {
         self.send_decided(policy, router).await;
-        let open: Vec<Alert> = {
-            let mut mute = self.outgoing.lock().await;
-            mute.is_muted().then(|| mute.unmute().collect()).unwrap_or_default()
-        };
-        for alert in open {
+        let mut mute = self.outgoing.lock().await;
+        for alert in mute.unmute() {
             router.tell(&alert).await;
         }
     }

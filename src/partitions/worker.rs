@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::batch::{BatchProgress, FIRE_BUDGET, Pause, note};
 use super::{Partitions, Shared};
 use crate::clock;
-use crate::engine::{Attached, Backlog, BlindReason, Output, Proof};
+use crate::engine::{Attached, Backlog, BlindReason, Outlook, Output, Proof};
 use crate::source::{Delivery, Event};
 
 /// How often a silent partition looks whether the clocks of the others have moved.
@@ -138,11 +138,7 @@ impl Worker {
     /// After every event: what was decided goes out, the end of a replay ends the muting, and the source learns how far
     /// things are.
     async fn settle(&mut self) {
-        let (clock, blind, next_deadline) = {
-            let engine = self.shared.engine();
-            let stats = engine.partition.outlook();
-            (stats.clock, stats.blind, stats.next_deadline)
-        };
+        let Outlook { clock, blind, next_deadline } = self.shared.engine().partition.outlook();
         self.shared.told_clock_ms.store(clock.as_ms(), Ordering::Release);
         let environment = &self.partitions.environment;
         if !self.first_attach && blind.is_none() {
@@ -173,6 +169,7 @@ impl Worker {
                 "a message could not be read and went to the dead letters"
             );
             if let Err(error) = self.partitions.environment.dead_letters.put(&letter).await {
+                self.shared.counters.dead_letters_failed.increment(1);
                 tracing::error!(%error, "a message that could not be read is not kept");
             }
         }

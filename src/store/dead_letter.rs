@@ -89,7 +89,7 @@ impl DeadLetters {
         Ok(Self { folder, writer })
     }
 
-    /// Keeps a letter: once this returns `Ok` it is on disk. Returns within [`PUT_TIMEOUT`] in any case.
+    /// Keeps a letter: once this returns `Ok` it is on disk. Returns within 5 s in any case.
     pub async fn put(&self, letter: &DeadLetter) -> Result<(), DeadLetterError> {
         let line = letter.to_line();
         let put = async {

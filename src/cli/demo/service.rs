@@ -2,21 +2,27 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use ipnet::IpNet;
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::receiver;
+use super::scene::{LiveView, PartitionView};
 use super::settings::ALLOWANCE_MS;
+use super::{Service, receiver};
+use crate::app::App;
+use crate::clock;
 use crate::config::{
     ClockConfig, Config, EventHubsAuth, EventHubsConfig, HttpConfig, LogConfig, LogFormat,
     RedactedUrl, SourceConfig, SourceKind, Start, StoreConfig, Transport, WebhookConfig,
 };
 use crate::devhub::fleet::{FleetOptions, GATEWAY_GLOB, Module};
-use crate::engine::Millis;
 use crate::engine::rules::{Pattern, Policy, ProofOfLife, Rule, Terms};
+use crate::engine::{Millis, State};
+use crate::partitions::Partitions;
 use crate::wire::HubName;
 
 /// Messages in flight per partition.
@@ -24,6 +30,34 @@ const CREDIT: u32 = 2_000;
 
 /// How long a created device may take to its first heartbeat: beyond any demo.
 const FIRST_WINDOW_MS: Millis = 10 * 60_000;
+
+/// Starts the service, which runs until `stop`.
+pub(super) async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Service> {
+    let app = App::build(config, stop).await?;
+    let partitions = app.partitions();
+    let task = tokio::spawn(app.run());
+    Ok(Service { task, look: Arc::new(move || look(&partitions)) })
+}
+
+/// The order in which states are shown.
+const SHOWN: [State; 5] =
+    [State::Online, State::Late, State::Offline, State::Pending, State::Deleted];
+
+fn look(partitions: &Partitions) -> LiveView {
+    let (views, now) = (partitions.view(), clock::wall());
+    let count = |state: State| views.iter().map(|view| view.stats.identities[state as usize]).sum();
+    LiveView {
+        states: SHOWN.iter().map(|&state| (state.as_str(), count(state))).collect(),
+        partitions: views
+            .iter()
+            .map(|view| PartitionView {
+                name: view.key.partition.to_string(),
+                clock: view.stats.clock,
+                lag_ms: now.since(view.stats.clock),
+            })
+            .collect(),
+    }
+}
 
 /// What the service is given of its surroundings.
 pub(super) struct Surroundings {
@@ -67,9 +101,14 @@ pub(super) fn config(fleet: &FleetOptions, given: Surroundings) -> anyhow::Resul
         }],
         store: StoreConfig { path: given.store, dead_letter_bytes: 16 << 20 },
         http: HttpConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) },
-        log: LogConfig { level: "warn".to_owned(), format: LogFormat::Text },
+        log: log(),
         shutdown_deadline_ms: 5_000,
     })
+}
+
+/// How the demo logs, if it is asked to.
+pub(super) fn log() -> LogConfig {
+    LogConfig { level: "warn".to_owned(), format: LogFormat::Text }
 }
 
 fn event_hub(connection_string: String) -> EventHubsConfig {
