@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Partitions, Shared};
-use crate::engine::{Millis, Output, Timestamp};
+use crate::engine::{GapReason, Millis, Output, Timestamp};
 use crate::source::Delivery;
 use crate::store::dead_letter::DeadLetter;
 use crate::wire::{self, Meaning};
@@ -120,14 +120,24 @@ pub(super) fn note(shared: &Shared, out: Output) {
     shared.counters.false_offline.increment(out.false_offline);
     for gap in out.gaps {
         shared.counters.gap(&gap);
-        tracing::warn!(
-            source = %shared.key.source,
-            partition = %shared.key.partition,
-            reason = gap.reason.as_str(),
-            from = %gap.from,
-            until = %gap.until,
-            "nothing can be known about this span: whoever was last heard before its end gets a new deadline"
-        );
+        let key = &shared.key;
+        let (reason, from, until) = (gap.reason.as_str(), gap.from, gap.until);
+        match gap.reason {
+            // A sparse backlog has one between any two messages: counted, not told one by one.
+            GapReason::Hole => {
+                tracing::debug!(source = %key.source, partition = %key.partition, %from, %until, reason, "gap");
+            }
+            GapReason::Tail | GapReason::AgedOut | GapReason::StreamReset | GapReason::Undated => {
+                tracing::warn!(
+                    source = %key.source,
+                    partition = %key.partition,
+                    %from,
+                    %until,
+                    reason,
+                    "nothing can be known about this span: whoever was last heard before its end gets a new deadline"
+                );
+            }
+        }
     }
 }
 
