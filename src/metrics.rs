@@ -40,6 +40,7 @@ macro_rules! catalogue {
 catalogue! {
     MESSAGES, Counter, "lastseen_messages_total", "Messages read, by source and kind.";
     REJECTED, Counter, "lastseen_rejected_messages_total", "Messages put into the ingest dead letter, by source and reason.";
+    UNPLACED, Counter, "lastseen_unplaced_messages_total", "Messages without a sequence number that can be read, by source.";
     CLAMPED, Counter, "lastseen_clamped_event_times_total", "Messages whose ingress time was later than their append time, by source.";
     SPOOFS, Counter, "lastseen_spoofs_suspected_total", "Messages that tried to pass for another device or for a notification, by source.";
     CONNECTS, Counter, "lastseen_source_connects_total", "Successful connects, by source.";

@@ -13,6 +13,7 @@ use crate::wire::RawMessage;
 
 pub mod amqp091;
 pub mod amqp10;
+pub mod amqp_link;
 pub mod broker_time;
 pub mod event_hubs;
 pub mod file;
