@@ -104,6 +104,17 @@ pub struct Amqp091Message {
     pub content_type: Option<String>,
     /// The body.
     pub body: Bytes,
+    /// Set if the message was not fit to be decoded by the client library: it goes to the dead letter for this reason.
+    pub quarantined: Option<Quarantined>,
+}
+
+/// Why a guard in front of a client library took a message apart, and what it kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The class.
+    pub reason: RejectReason,
+    /// The first bytes of its properties as they came.
+    pub properties: Bytes,
 }
 
 /// A value of a header or an application property.

@@ -48,7 +48,6 @@ install() {
 system_packages() {
     local missing=()
     command -v cc >/dev/null || missing+=(build-essential)
-    command -v cmake >/dev/null || missing+=(cmake)
     command -v npm >/dev/null || missing+=(nodejs npm)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     if [ ${#missing[@]} -gt 0 ]; then install "${missing[@]}"; fi
@@ -79,12 +78,14 @@ documentation() {
     RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --document-private-items
 }
 
+if [ "$mode" = all ]; then
+    section "system packages" system_packages
+fi
 section "format" cargo fmt --check
 section "lints" cargo clippy --locked --all-targets -- -D warnings
 if [ "$mode" = --quick ]; then
     section "unit tests" cargo test --locked --lib
 else
-    section "system packages" system_packages
     section "dependency policy" cargo_deny --locked check --hide-inclusion-graph licenses bans sources
     section "documentation" documentation
     section "test parts" test_parts

@@ -5,17 +5,12 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::section::Section;
 
 /// The largest secret or certificate file: a bundle of every public root is a quarter of that.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-
-/// Sizes of a signing key: what Standard Webhooks asks for ("Signature scheme", symmetric: 24 to 64 bytes).
-const SIGNING_KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 impl Section<'_> {
     /// The secret in the file that `key` names; the key has to be there.
@@ -121,19 +116,5 @@ impl Section<'_> {
                 &format!("{} can be read by others (mode {mode:o}): chmod 600 it", path.display()),
             );
         }
-    }
-}
-
-/// What is wrong with a signing secret, if anything: `whsec_` and the base64 of 24 to 64 bytes.
-pub(super) fn signing_secret_fault(secret: &SecretString) -> Option<&'static str> {
-    let Some(encoded) = secret.expose_secret().strip_prefix("whsec_") else {
-        return Some("the secret in the file does not begin with whsec_");
-    };
-    match STANDARD.decode(encoded) {
-        Err(_) => Some("what follows whsec_ in the file is not base64"),
-        Ok(key) if !SIGNING_KEY_BYTES.contains(&key.len()) => {
-            Some("the signing key in the file does not have 24 to 64 bytes")
-        }
-        Ok(_) => None,
     }
 }

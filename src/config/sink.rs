@@ -8,9 +8,10 @@ use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
 
-use super::secret::signing_secret_fault;
 use super::section::Section;
+use crate::alert::signature::Signer;
 use crate::engine::Millis;
+use crate::sink::webhook::{UrlRefusal, check_url};
 
 /// Long enough for a receiver that wakes up, short enough that one that hangs costs little.
 const DEFAULT_TIMEOUT_MS: Millis = 10_000;
@@ -101,27 +102,20 @@ fn read_url(section: &Section<'_>, allow_http: bool) -> Option<Url> {
 
 /// What is wrong with the address of a webhook, and what to do.
 fn url_fault(url: &Url, allow_http: bool) -> Option<(&'static str, &'static str)> {
-    match url.scheme() {
-        "https" => {}
-        "http" if allow_http => {}
-        "http" => {
-            return Some((
-                "sends alerts unencrypted",
-                "use https, or set allow_http: true for this sink",
-            ));
+    match check_url(url, allow_http) {
+        Ok(()) if url.fragment().is_some() => {
+            Some(("has a fragment, which is never sent", "remove what follows #"))
         }
-        _ => return Some(("is neither https nor http", "use https")),
+        Ok(()) => None,
+        Err(UrlRefusal::PlainHttp) => {
+            Some(("sends alerts unencrypted", "use https, or set allow_http: true for this sink"))
+        }
+        Err(UrlRefusal::Scheme(_)) => Some(("is neither https nor http", "use https")),
+        Err(UrlRefusal::UserInfo) => {
+            Some(("has a user or a password in it", "remove them; receivers check the signature"))
+        }
+        Err(UrlRefusal::TooLong(_)) => Some(("is too long", "write at most 2048 bytes")),
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Some((
-            "has a user or a password in it",
-            "remove them; receivers check the signature",
-        ));
-    }
-    if url.fragment().is_some() {
-        return Some(("has a fragment, which is never sent", "remove what follows #"));
-    }
-    url.host_str().is_none_or(str::is_empty).then_some(("has no host", "write https://host/path"))
 }
 
 fn read_secrets(section: &Section<'_>) -> Vec<SecretString> {
@@ -148,13 +142,10 @@ fn read_secrets(section: &Section<'_>) -> Vec<SecretString> {
         .take(MAX_SECRETS)
         .filter_map(|name| {
             let secret = section.secret_in(KEY, name)?;
-            match signing_secret_fault(&secret) {
-                Some(wrong) => {
-                    section.problem(KEY, Some(name), wrong, remedy);
-                    None
-                }
-                None => Some(secret),
+            if let Err(error) = Signer::new(std::slice::from_ref(&secret)) {
+                section.problem(KEY, Some(name), error.to_string(), "correct the file");
             }
+            Some(secret)
         })
         .collect()
 }

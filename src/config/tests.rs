@@ -231,7 +231,7 @@ fn what_contradicts_is_refused() {
         ),
         (
             "rules: { default: { window: 9s } }\nsinks: [{ name: s, type: webhook, url: 'https://h', secret_file: lab.uri }]",
-            "does not begin with whsec_",
+            "does not begin with `whsec_`",
         ),
         (
             "rules: { default: { window: 9s } }\nsinks: [{ name: s, type: webhook, url: 'https://h', secret_file: ops.whsec, allow_cidrs: [10.0.0.0/99] }]",
@@ -303,6 +303,16 @@ fn a_secret_file_that_others_can_read_and_a_fleet_without_sinks_are_warned_about
     assert!(loaded.warnings[0].contains("open.whsec can be read by others (mode 644)"));
     let loaded = folder.load(&with("")).unwrap_or_else(|e| panic!("{e}"));
     assert!(loaded.warnings[0].contains("nobody is told"));
+}
+
+#[test]
+fn a_policy_that_may_do_everything_is_warned_about() {
+    let folder = Folder::new();
+    folder.write("hub.connection", &CONNECTION.replace("Name=n", "Name=RootManageSharedAccessKey"));
+    let yaml = "sources: [{ name: h, type: event_hubs, hub: h, connection_string_file: hub.connection }]\n\
+                rules: { default: { window: 60s } }";
+    let loaded = folder.load(yaml).unwrap_or_else(|e| panic!("{e}"));
+    assert!(loaded.warnings[0].contains("use one with Listen only"), "{:?}", loaded.warnings);
 }
 
 #[test]

@@ -14,15 +14,15 @@ use crate::clock;
 use crate::config::FileConfig;
 use crate::engine::{Attached, Backlog, Dating, Millis, Timestamp};
 use crate::metrics::{CONNECTED, CONNECTS};
-use crate::wire::{EventTimeFrom, RawMessage};
+use crate::wire::{EventTimeFrom, MAX_MESSAGE_BYTES, RawMessage};
 
 /// The name of the one partition.
 const PARTITION: &str = "0";
 /// The number of the one attachment.
 const ATTACHMENT: u64 = 1;
-/// One byte more than decoding looks at (1 MiB): the rest of a longer line is skipped, and what is left is rejected for
+/// One byte more than decoding looks at: the rest of a longer line is skipped, and what is left is rejected for
 /// its size.
-const MAX_LINE_BYTES: usize = (1 << 20) + 1;
+const MAX_LINE_BYTES: usize = MAX_MESSAGE_BYTES + 1;
 /// With [`super::EVENT_QUEUE`] batches waiting, at most some 16 MiB of lines are in memory.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 /// Larger than nearly every line.

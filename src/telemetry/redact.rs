@@ -6,11 +6,19 @@ use std::borrow::Cow;
 const REDACTED: &str = "***";
 
 /// Marks behind which a secret follows at once, in lower case.
-const MARKS: [&str; 6] =
-    ["sharedaccesskey=", "sig=", "whsec_", "password=", "bearer ", "authorization: "];
+const MARKS: [&str; 8] = [
+    "sharedaccesskey=",
+    "sharedaccesskey%3d",
+    "sig=",
+    "sig%3d",
+    "whsec_",
+    "password=",
+    "bearer ",
+    "authorization: ",
+];
 
 /// Replaces what follows `SharedAccessKey=`, `sig=`, `whsec_`, `password=`, `Bearer ` or `Authorization: ` (in any
-/// case), and user and password of URLs. Linear in the text.
+/// case, the `=` of the first two also percent-encoded), and user and password of URLs. Linear in the text.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let mut clean = String::new();
     let mut copied = 0;
@@ -77,6 +85,7 @@ mod tests {
                 "Endpoint=sb://h/;SharedAccessKeyName=n;SharedAccessKey=***;EntityPath=e",
             ),
             ("sr=h&SIG=a%2Fb%3D&se=1", "sr=h&SIG=***&se=1"),
+            ("sharedaccesskey%3Dabc%3D;", "sharedaccesskey%3D***;"),
             ("key whsec_MfKQ9r8G done", "key whsec_*** done"),
             ("amqps://me:p@ss@host:5671/v?x", "amqps://***@host:5671/v?x"),
             ("{\"a\":\"Bearer e.y.J\"}", "{\"a\":\"Bearer ***\"}"),

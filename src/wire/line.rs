@@ -35,13 +35,6 @@ pub(super) struct Record {
     data_base64: Option<String>,
 }
 
-/// The `x-opt-sequence-number` of a line; `None` if it has none, and the line is to be counted instead.
-pub fn sequence_number(line: &[u8]) -> Result<Option<i64>, Reject> {
-    let record = Record::parse(line)?;
-    let number = record.message_annotations.get("x-opt-sequence-number");
-    Ok(number.and_then(Value::as_i64))
-}
-
 impl Record {
     /// Nesting is limited by the parser (128 levels).
     pub(super) fn parse(line: &[u8]) -> Result<Self, Reject> {

@@ -85,23 +85,32 @@ impl EventHubsConfig {
     }
 }
 
+/// Policies that may do everything, made with every namespace and every hub.
+const OWNER_POLICIES: [&str; 2] = ["RootManageSharedAccessKey", "iothubowner"];
+
 fn read_connection_string(section: &Section<'_>) -> Option<SecretString> {
     const KEY: &str = "connection_string_file";
-    let remedy = "copy it from the portal: Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=...;EntityPath=...";
     let text = section.required_secret(KEY, "name a file with the connection string")?;
-    let begins = |name: &str| {
-        text.expose_secret().split(';').any(|part| {
-            part.trim().get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name))
-        })
+    let parts: Vec<(&str, &str)> =
+        text.expose_secret().split(';').filter_map(|part| part.trim().split_once('=')).collect();
+    let value_of = |name: &str| {
+        let found = parts.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| *value)
     };
-    if begins("Endpoint=") || begins("HostName=") {
+    if value_of("SharedAccessKeyName").is_some_and(|policy| OWNER_POLICIES.contains(&policy)) {
+        section.warn(
+            KEY,
+            "its policy may do everything: use one with Listen only (IoT Hub: service connect)",
+        );
+    }
+    if value_of("Endpoint").or(value_of("HostName")).is_some() {
         return Some(text);
     }
     section.problem(
         KEY,
         section.text(KEY),
         "the file holds no connection string: neither Endpoint= nor HostName= is in it",
-        remedy,
+        "copy it from the portal: Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=...;EntityPath=...",
     );
     None
 }

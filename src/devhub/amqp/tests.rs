@@ -14,6 +14,7 @@ use crate::devhub::value::Value;
 
 mod faults;
 mod peer;
+mod stock_client;
 mod transports;
 
 use peer::{Attach, Peer};

@@ -9,7 +9,6 @@ fn read_all(bytes: &[u8], profile: &Profile) {
     let _ = amqp10::log_position(bytes);
     let _ = amqp10::check_nesting(bytes);
     let _ = amqp091::check_table(bytes);
-    let _ = line::sequence_number(bytes);
     let owned = Bytes::copy_from_slice(bytes);
     let _ = decode_one(&RawMessage::Amqp10(owned.clone()), profile);
     let _ = decode_one(&RawMessage::Line(owned.clone()), profile);

@@ -181,7 +181,7 @@ fn the_routing_key_of_rabbitmq_over_amqp_1_0_is_its_annotation() {
 }
 
 #[test]
-fn a_line_has_its_body_as_json_as_text_or_as_base64_and_its_own_sequence() {
+fn a_line_has_its_body_as_json_as_text_or_as_base64() {
     let profile = mapped(FieldFrom::JsonPointer("/d".into()), None, None);
     for body in [
         json!({ "body": { "d": "x" } }),
@@ -193,8 +193,4 @@ fn a_line_has_its_body_as_json_as_text_or_as_base64_and_its_own_sequence() {
     }
     let broken = decode_one(&line(&json!({ "dataBase64": "%" })), &profile).unwrap_err();
     assert_eq!(broken.reason, RejectReason::Malformed);
-    let numbered = telemetry_record().to_string();
-    assert_eq!(line::sequence_number(numbered.as_bytes()), Ok(Some(184_467)));
-    assert_eq!(line::sequence_number(b"{}"), Ok(None));
-    assert!(line::sequence_number(b"[").is_err());
 }
