@@ -158,7 +158,9 @@ fn start_source(
     match source.kind {
         SourceKind::File(config) => supervisor
             .spawn_finite(name, async move { Ok(source::file::run(config, ctx, stop).await?) }),
-        SourceKind::EventHubs(_) | SourceKind::Amqp10(_) | SourceKind::Amqp091(_) => {
+        SourceKind::EventHubs(config) => supervisor
+            .spawn(name, async move { Ok(source::event_hubs::run(config, ctx, stop).await?) }),
+        SourceKind::Amqp10(_) | SourceKind::Amqp091(_) => {
             supervisor.spawn(name, async { anyhow::bail!("this build reads only files") });
         }
     }
