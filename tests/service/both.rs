@@ -43,7 +43,9 @@ async fn publishing(queue: &'static str, devices: Vec<String>, dated: bool) -> F
 
 async fn declare(queue: &str, kind: &str) {
     let publisher = Publisher::connect(&node().await.uri()).await;
-    publisher.declare(queue, kind, &[]).await;
+    // A quorum queue has no exclusive consumers: with this argument there is one at a time.
+    let single = [("x-single-active-consumer", AMQPValue::Boolean(true))];
+    publisher.declare(queue, kind, if kind == "quorum" { &single } else { &[] }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
