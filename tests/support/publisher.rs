@@ -182,8 +182,8 @@ impl RawConnection {
         .concat();
         raw.method(0, 10, 11, &start_ok).await;
         raw.expect(10, 30).await;
-        // No limit of channels, frames of 128 KiB, no heartbeat.
-        raw.method(0, 10, 31, &[0, 0, 0, 2, 0, 0, 0, 0]).await;
+        // 16 channels, frames of 128 KiB, no heartbeat.
+        raw.method(0, 10, 31, &[0, 16, 0, 2, 0, 0, 0, 0]).await;
         raw.method(0, 10, 40, &[short(b"/").as_slice(), &[0, 0]].concat())
             .await;
         raw.expect(10, 41).await;
