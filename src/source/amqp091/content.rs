@@ -195,7 +195,7 @@ pub(super) mod tests {
             payload.extend(flags.to_be_bytes());
             payload.extend(&rest);
             let content = inspect(&payload, None).expect("a content header");
-            let shown = content.replaced.clone().unwrap_or_else(|| payload.clone());
+            let shown = content.replaced.unwrap_or(payload);
             let decoded = parse_properties(&shown[12..]);
             prop_assert!(decoded.is_ok_and(|(left, _)| left.is_empty()));
         }
