@@ -13,6 +13,7 @@ use crate::wire::RawMessage;
 
 pub mod amqp091;
 pub mod amqp10;
+pub mod amqp_link;
 pub mod broker_time;
 pub mod event_hubs;
 pub mod file;
@@ -131,6 +132,14 @@ pub enum SourceError {
         /// The source.
         source_name: String,
         /// What is wrong and what to do.
+        message: String,
+    },
+    /// It can't go on, and did not apply everything: after the next start it is read again.
+    #[error("source {source_name}: {message}")]
+    Failed {
+        /// The source.
+        source_name: String,
+        /// What happened.
         message: String,
     },
 }

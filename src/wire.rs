@@ -1,5 +1,9 @@
 //! PURE. Raw messages in, [`Decoded`] out: AMQP 1.0 sections scanned in place, AMQP 0-9-1 headers, recorded lines.
 //! Nothing recursive over input; every depth, count and length is checked against the bytes that are there.
+//!
+//! Three front ends ([`amqp10`], [`amqp091`], [`mod@line`]) fill the same table of fields; what the fields mean is decided in
+//! one place for all of them. The hub's stamps and the names it uses: Microsoft, "Create and read IoT Hub messages"
+//! (anti-spoofing properties) and "IoT Hub non-telemetry event schemas".
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,6 +13,70 @@ use bytes::Bytes;
 use crate::engine::rules::Condition;
 use crate::engine::signal::{Generation, Message, Signal, SignalKind};
 use crate::engine::{IdentityRef, Timestamp};
+
+pub mod amqp091;
+pub mod amqp10;
+mod body;
+mod dates;
+mod fields;
+mod identity;
+pub mod line;
+mod meaning;
+mod notification;
+mod scalar;
+mod spoof;
+#[cfg(test)]
+mod tests;
+
+/// The largest message that is looked at. IoT Hub takes at most 256 KiB, Event Hubs and Service Bus 1 MiB by default.
+pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
+
+/// Decodes one message: the one entry for all sources.
+///
+/// `received_at` dates messages of sources with [`EventTimeFrom::Receipt`]. `latest_plausible` is how far in the future
+/// an event time may lie; a later one is rejected with [`RejectReason::FutureTime`]. Of several entries with the same
+/// name the first counts.
+pub fn decode<'a>(
+    raw: &'a RawMessage,
+    profile: &'a Profile,
+    received_at: Timestamp,
+    latest_plausible: Timestamp,
+) -> Result<Decoded<'a>, Reject> {
+    let now = Instants { received_at, latest_plausible };
+    match raw {
+        RawMessage::Amqp10(message) => {
+            check_size(message.len())?;
+            meaning::read(&amqp10::fields(message, profile)?, profile, now)
+        }
+        RawMessage::Amqp091(message) => {
+            check_size(message.body.len())?;
+            meaning::read(&amqp091::fields(message, profile), profile, now)
+        }
+        RawMessage::Line(line) => {
+            check_size(line.len())?;
+            let record = line::Record::parse(line)?;
+            let decoded = meaning::read(&record.fields(profile)?, profile, now)?;
+            Ok(decoded.into_owned())
+        }
+    }
+}
+
+/// Our own instants that a decision needs.
+#[derive(Clone, Copy, Debug)]
+struct Instants {
+    received_at: Timestamp,
+    latest_plausible: Timestamp,
+}
+
+fn check_size(bytes: usize) -> Result<(), Reject> {
+    if bytes > MAX_MESSAGE_BYTES {
+        return Err(Reject::new(
+            RejectReason::TooLarge,
+            format!("the message has {bytes} bytes, more than {MAX_MESSAGE_BYTES}"),
+        ));
+    }
+    Ok(())
+}
 
 /// A message as a source hands it over, not yet looked at.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,7 +253,51 @@ pub enum IgnoredKind {
     UnknownSource,
 }
 
+impl IgnoredKind {
+    /// The name used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TwinChange => "twin_change",
+            Self::DigitalTwinChange => "digital_twin_change",
+            Self::JobLifecycle => "job_lifecycle",
+            Self::UnknownOperation => "unknown_operation",
+            Self::UnknownSource => "unknown_source",
+        }
+    }
+}
+
 impl Decoded<'_> {
+    /// The same, borrowing nothing.
+    pub fn into_owned(self) -> Decoded<'static> {
+        let meaning = match self.meaning {
+            Meaning::Ignored(kind) => Meaning::Ignored(kind),
+            Meaning::Signal {
+                hub,
+                device,
+                module,
+                kind,
+                generation,
+                conditions,
+                created_by_device,
+            } => Meaning::Signal {
+                hub: Cow::Owned(hub.into_owned()),
+                device: Cow::Owned(device.into_owned()),
+                module: module.map(|module| Cow::Owned(module.into_owned())),
+                kind,
+                generation,
+                conditions,
+                created_by_device,
+            },
+        };
+        Decoded {
+            event_time: self.event_time,
+            append_time: self.append_time,
+            clamped: self.clamped,
+            spoof_suspected: self.spoof_suspected,
+            meaning,
+        }
+    }
+
     /// The engine's view of the message.
     pub fn message(&self, sequence: i64) -> Message<'_> {
         let signal = match &self.meaning {
@@ -199,23 +311,14 @@ impl Decoded<'_> {
                 conditions,
                 created_by_device,
             } => Some(Signal {
-                identity: IdentityRef {
-                    hub,
-                    device,
-                    module: module.as_deref(),
-                },
+                identity: IdentityRef { hub, device, module: module.as_deref() },
                 kind: *kind,
                 generation: *generation,
                 conditions: *conditions,
                 created_by_device: *created_by_device,
             }),
         };
-        Message {
-            sequence,
-            event_time: self.event_time,
-            append_time: self.append_time,
-            signal,
-        }
+        Message { sequence, event_time: self.event_time, append_time: self.append_time, signal }
     }
 }
 
@@ -248,6 +351,12 @@ pub enum RejectReason {
     NoTime,
     /// It ended the client library before we could see it (nested header values).
     Hostile,
+}
+
+impl Reject {
+    fn new(reason: RejectReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
 }
 
 impl RejectReason {

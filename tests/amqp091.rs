@@ -1,10 +1,6 @@
 //! Source `amqp091` on a real RabbitMQ: one node for all of this file. Tests that stop or pause the node run alone.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test without its broker ends here"
-)]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test without its broker ends here")]
 
 #[path = "amqp091/acknowledging.rs"]
 mod acknowledging;
@@ -42,8 +38,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 static NODE: OnceCell<RwLock<RabbitMq>> = OnceCell::const_new();
 
 async fn node() -> &'static RwLock<RabbitMq> {
-    NODE.get_or_init(async || RwLock::new(RabbitMq::start().await))
-        .await
+    NODE.get_or_init(async || RwLock::new(RabbitMq::start().await)).await
 }
 
 /// A running source and the worker it feeds. Ends with the test.
@@ -57,10 +52,7 @@ impl Running {
     async fn stop(self) {
         drop(self.stop);
         let ended = tokio::time::timeout(Duration::from_secs(10), self.source).await;
-        ended
-            .expect("an end in time")
-            .expect("no panic")
-            .expect("no error");
+        ended.expect("an end in time").expect("no panic").expect("no error");
     }
 }
 
@@ -82,11 +74,7 @@ fn start(config: Amqp091Config) -> Running {
     let (context, worker) = partition::worker();
     let stop = CancellationToken::new();
     let source = tokio::spawn(amqp091::run(config, context, stop.clone()));
-    Running {
-        worker,
-        source,
-        stop: stop.drop_guard(),
-    }
+    Running { worker, source, stop: stop.drop_guard() }
 }
 
 fn message(delivery: &Delivery) -> &Amqp091Message {
@@ -118,11 +106,7 @@ async fn wait_for_unacknowledged(node: &RabbitMq, queue: &str, wanted: u64) {
     let looking = async {
         loop {
             let (_, found) = node
-                .manage(
-                    "GET",
-                    &format!("/api/queues/%2f/{queue}"),
-                    &serde_json::Value::Null,
-                )
+                .manage("GET", &format!("/api/queues/%2f/{queue}"), &serde_json::Value::Null)
                 .await;
             if found["messages_unacknowledged"] == wanted && found["messages_ready"] == 0 {
                 return;

@@ -6,9 +6,7 @@ async fn acknowledges_on_request_only(kind: &str, queue_type: QueueType) {
     let node = node().await.read().await;
     let queue = format!("acks-{kind}");
     let publisher = Publisher::connect(&node.uri()).await;
-    publisher
-        .declare(&queue, kind, &single_active(queue_type))
-        .await;
+    publisher.declare(&queue, kind, &single_active(queue_type)).await;
     publisher.publish_all(&queue, &[], &numbered(0..10)).await;
 
     let mut first = start(config(&node.uri(), &queue, queue_type));

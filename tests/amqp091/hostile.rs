@@ -15,9 +15,7 @@ async fn messages_that_would_end_the_client_library_are_quarantined_and_the_next
     ] {
         let queue = format!("hostile-{kind}");
         let exchange = format!("hostile-{kind}-fanout");
-        publisher
-            .declare(&queue, kind, &single_active(queue_type))
-            .await;
+        publisher.declare(&queue, kind, &single_active(queue_type)).await;
         publisher.bind(&exchange, &queue).await;
         let hostile = nested_arrays(1_700);
         publish_raw(port, "", queue.as_bytes(), &hostile, b"nested").await;
@@ -52,14 +50,7 @@ async fn messages_that_would_end_the_client_library_are_quarantined_and_the_next
         );
         assert_eq!(
             bodies(&received),
-            [
-                "nested",
-                "no text as key",
-                "no text as name",
-                "",
-                "forged",
-                "next"
-            ]
+            ["nested", "no text as key", "no text as name", "", "forged", "next"]
         );
         if let Some(kept) = &message(&received[0]).quarantined {
             assert_eq!(kept.properties.len(), 2_048);

@@ -8,10 +8,7 @@ async fn other_receivers_make_a_queue_blind_until_they_are_gone() {
     let publisher = Publisher::connect(&node.uri()).await;
     publisher.declare("shared", "classic", &[]).await;
     let other = publisher.channel().await;
-    other
-        .basic_qos(1, BasicQosOptions::default())
-        .await
-        .expect("a prefetch");
+    other.basic_qos(1, BasicQosOptions::default()).await.expect("a prefetch");
     let _consumer = other
         .basic_consume(
             "shared".into(),
@@ -88,10 +85,7 @@ async fn a_proof_comes_after_everything_that_was_published_before_it_was_asked_f
                 proofs += 1;
                 confirmed.extend(published.try_iter());
                 for (n, at) in &confirmed {
-                    assert!(
-                        *n <= seen || *at >= proof.at,
-                        "{n} is missing in front of a proof"
-                    );
+                    assert!(*n <= seen || *at >= proof.at, "{n} is missing in front of a proof");
                 }
             }
             other @ (Event::Attached { .. } | Event::Blind { .. }) => {
@@ -109,10 +103,8 @@ async fn nothing_is_proven_while_messages_wait_for_acknowledgements() {
     let publisher = Publisher::connect(&node.uri()).await;
     publisher.declare("full", "classic", &[]).await;
     publisher.publish_all("full", &[], &numbered(0..3)).await;
-    let mut running = start(Amqp091Config {
-        prefetch: 2,
-        ..config(&node.uri(), "full", QueueType::Classic)
-    });
+    let mut running =
+        start(Amqp091Config { prefetch: 2, ..config(&node.uri(), "full", QueueType::Classic) });
     let (attachment, attached) = running.worker.attached().await;
     assert_eq!(attached.backlog, Backlog::Count(3));
     running.worker.wants(attached.at);

@@ -14,17 +14,13 @@ async fn a_killed_broker_comes_back_with_its_messages_and_a_stream_is_not_rewoun
     let mut running = Vec::new();
     for (kind, queue_type) in types {
         let queue = format!("killed-{kind}");
-        publisher
-            .declare(&queue, kind, &single_active(queue_type))
-            .await;
+        publisher.declare(&queue, kind, &single_active(queue_type)).await;
         publisher.publish_all(&queue, &[], &numbered(0..50)).await;
         let mut source = start(config(&node.uri(), &queue, queue_type));
         let (attachment, received) = source.worker_messages(50).await;
         assert_eq!(bodies(&received), names(0..50));
         let last = received.last().map(|delivery| delivery.sequence);
-        source
-            .worker
-            .acknowledge(attachment, last.expect("a message"));
+        source.worker.acknowledge(attachment, last.expect("a message"));
         if queue_type != QueueType::Stream {
             wait_for_unacknowledged(&node, &queue, 0).await;
         }
@@ -55,9 +51,7 @@ async fn a_stream_starts_where_it_is_told_and_goes_on_behind_its_last_offset() {
     let publisher = Publisher::connect(&node.uri()).await;
     publisher.declare("stream", "stream", &[]).await;
     let forged = [("x-stream-offset", AMQPValue::LongLongInt(999_999))];
-    publisher
-        .publish_all("stream", &[], &numbered(0..300))
-        .await;
+    publisher.publish_all("stream", &[], &numbered(0..300)).await;
     publisher.publish("stream", &forged, b"forged").await;
 
     let mut latest = start(Amqp091Config {
@@ -114,10 +108,7 @@ async fn a_broker_that_stands_still_is_noticed_and_found_again() {
     // While it stands, connecting fails by time-out and not by hanging.
     let (_, while_standing) = running.worker.blind().await;
     drop(paused);
-    assert!(
-        !detail.is_empty() && while_standing.contains("10 s"),
-        "{while_standing}"
-    );
+    assert!(!detail.is_empty() && while_standing.contains("10 s"), "{while_standing}");
     running.worker.attached().await;
     running.worker.proof().await;
     running.stop().await;

@@ -8,10 +8,7 @@ async fn a_missing_queue_says_what_to_do_and_is_created_only_on_request() {
     let mut missing = start(config(&node.uri(), "missing", QueueType::Quorum));
     let (reason, detail) = missing.worker.blind().await;
     assert_eq!(reason, BlindReason::LinkDown);
-    assert!(
-        detail.contains("missing") && detail.contains("`create: true`"),
-        "{detail}"
-    );
+    assert!(detail.contains("missing") && detail.contains("`create: true`"), "{detail}");
     assert_eq!(missing.worker.status.borrow().reason, Some(detail));
     missing.stop().await;
 
@@ -20,10 +17,8 @@ async fn a_missing_queue_says_what_to_do_and_is_created_only_on_request() {
         ("created-quorum", QueueType::Quorum),
         ("created-stream", QueueType::Stream),
     ] {
-        let mut created = start(Amqp091Config {
-            create: true,
-            ..config(&node.uri(), queue, queue_type)
-        });
+        let mut created =
+            start(Amqp091Config { create: true, ..config(&node.uri(), queue, queue_type) });
         let (_, attached) = created.worker.attached().await;
         assert_eq!(attached.backlog, Backlog::Empty, "{queue}");
         assert_eq!(created.worker.status.borrow().reason, None, "{queue}");

@@ -50,24 +50,15 @@ pub fn worker() -> (SourceContext, Worker) {
         next_deadline: None,
     });
     let (status_in, status) = watch::channel(SourceStatus::default());
-    let link = PartitionLink {
-        events: to_worker,
-        progress: from_worker,
-    };
+    let link = PartitionLink { events: to_worker, progress: from_worker };
     let context = SourceContext {
         name: "test".into(),
-        partitions: Arc::new(OnePartition {
-            link: Mutex::new(Some(link)),
-        }),
+        partitions: Arc::new(OnePartition { link: Mutex::new(Some(link)) }),
         status: status_in,
         metrics: Arc::new(Metrics::detached()),
         max_clock_error_ms: 30_000,
     };
-    let worker = Worker {
-        events,
-        progress,
-        status,
-    };
+    let worker = Worker { events, progress, status };
     (context, worker)
 }
 
@@ -94,11 +85,7 @@ impl Worker {
     /// The next attachment; what is said before it is skipped.
     pub async fn attached(&mut self) -> (u64, Attached) {
         loop {
-            if let Event::Attached {
-                attachment,
-                attached,
-            } = self.event().await
-            {
+            if let Event::Attached { attachment, attached } = self.event().await {
                 return (attachment, attached);
             }
         }
@@ -128,10 +115,7 @@ impl Worker {
         let mut received = Vec::new();
         loop {
             match self.news().await {
-                Event::Batch {
-                    attachment,
-                    deliveries,
-                } => {
+                Event::Batch { attachment, deliveries } => {
                     received.extend(deliveries);
                     assert!(received.len() <= count, "more than {count} messages");
                     if received.len() == count {
@@ -147,13 +131,11 @@ impl Worker {
 
     /// Everything up to this may be acknowledged.
     pub fn acknowledge(&self, attachment: u64, sequence: i64) {
-        self.progress
-            .send_modify(|progress| progress.acknowledge = Some((attachment, sequence)));
+        self.progress.send_modify(|progress| progress.acknowledge = Some((attachment, sequence)));
     }
 
     /// A verdict waits for this instant.
     pub fn wants(&self, deadline: Timestamp) {
-        self.progress
-            .send_modify(|progress| progress.next_deadline = Some(deadline));
+        self.progress.send_modify(|progress| progress.next_deadline = Some(deadline));
     }
 }

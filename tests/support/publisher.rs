@@ -30,14 +30,8 @@ impl Publisher {
             .await
             .expect("the publisher connects");
         let channel = connection.create_channel().await.expect("a channel");
-        channel
-            .confirm_select(ConfirmSelectOptions::default())
-            .await
-            .expect("confirms");
-        Self {
-            connection,
-            channel,
-        }
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+        Self { connection, channel }
     }
 
     /// A channel of its own, for consumers and other requests.
@@ -97,9 +91,7 @@ impl Publisher {
         for (name, value) in headers {
             table.insert((*name).into(), value.clone());
         }
-        let properties = BasicProperties::default()
-            .with_headers(table)
-            .with_delivery_mode(2);
+        let properties = BasicProperties::default().with_headers(table).with_delivery_mode(2);
         let mut confirms = Vec::new();
         for body in bodies {
             let confirm = self
@@ -137,13 +129,7 @@ pub async fn publish_raw(port: u16, exchange: &str, routing_key: &[u8], table: &
         1,
         60,
         40,
-        &[
-            &[0, 0],
-            short(exchange.as_bytes()).as_slice(),
-            &short(routing_key),
-            &[0],
-        ]
-        .concat(),
+        &[&[0, 0], short(exchange.as_bytes()).as_slice(), &short(routing_key), &[0]].concat(),
     )
     .await;
     let mut header = vec![0, 60, 0, 0];
@@ -164,28 +150,17 @@ struct RawConnection {
 
 impl RawConnection {
     async fn open(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port))
-            .await
-            .expect("the broker's port");
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the broker's port");
         let mut raw = Self { stream };
-        raw.stream
-            .write_all(b"AMQP\x00\x00\x09\x01")
-            .await
-            .expect("the protocol header is sent");
+        raw.stream.write_all(b"AMQP\x00\x00\x09\x01").await.expect("the protocol header is sent");
         raw.expect(10, 10).await;
-        let start_ok = [
-            &long(b"")[..],
-            &short(b"PLAIN"),
-            &long(b"\0guest\0guest"),
-            &short(b"en_US"),
-        ]
-        .concat();
+        let start_ok =
+            [&long(b"")[..], &short(b"PLAIN"), &long(b"\0guest\0guest"), &short(b"en_US")].concat();
         raw.method(0, 10, 11, &start_ok).await;
         raw.expect(10, 30).await;
         // 16 channels, frames of 128 KiB, no heartbeat.
         raw.method(0, 10, 31, &[0, 16, 0, 2, 0, 0, 0, 0]).await;
-        raw.method(0, 10, 40, &[short(b"/").as_slice(), &[0, 0]].concat())
-            .await;
+        raw.method(0, 10, 40, &[short(b"/").as_slice(), &[0, 0]].concat()).await;
         raw.expect(10, 41).await;
         raw.method(1, 20, 10, &[0]).await;
         raw.expect(20, 11).await;
@@ -201,24 +176,15 @@ impl RawConnection {
 
     async fn frame(&mut self, kind: u8, channel: u16, payload: &[u8]) {
         let frame = [&[kind][..], &channel.to_be_bytes(), &long(payload), &[0xCE]].concat();
-        self.stream
-            .write_all(&frame)
-            .await
-            .expect("the frame is sent");
+        self.stream.write_all(&frame).await.expect("the frame is sent");
     }
 
     async fn expect(&mut self, class: u16, method: u16) {
         let mut prefix = [0; 7];
-        self.stream
-            .read_exact(&mut prefix)
-            .await
-            .expect("an answer");
+        self.stream.read_exact(&mut prefix).await.expect("an answer");
         let size = u32::from_be_bytes([prefix[3], prefix[4], prefix[5], prefix[6]]);
         let mut payload = vec![0; usize::try_from(size).expect("a size") + 1];
-        self.stream
-            .read_exact(&mut payload)
-            .await
-            .expect("the rest of the answer");
+        self.stream.read_exact(&mut payload).await.expect("the rest of the answer");
         let wanted = [class.to_be_bytes(), method.to_be_bytes()].concat();
         assert!(
             payload.starts_with(&wanted),

@@ -10,16 +10,8 @@
 //! Enabled: AMQP 0-9-1 (plain and TLS) and AMQP 1.0 on the same port, streams, management. User `guest`, password
 //! `guest`.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary uses its own part of this"
-)]
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test without its broker ends here"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test without its broker ends here")]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -86,10 +78,7 @@ impl RabbitMq {
         write_config(&dir, ports);
         let watch = Command::new("setsid")
             .arg("sh")
-            .arg(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/tests/support/rabbitmq_watch.sh"
-            ))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/rabbitmq_watch.sh"))
             .arg(&dir)
             .arg(ports.epmd.to_string())
             .stdin(Stdio::piped())
@@ -97,12 +86,7 @@ impl RabbitMq {
             .stderr(Stdio::null())
             .spawn()
             .expect("the watch of the node");
-        let node = Self {
-            dir,
-            ports,
-            server: Mutex::new(None),
-            watch,
-        };
+        let node = Self { dir, ports, server: Mutex::new(None), watch };
         node.restart().await;
         node
     }
@@ -140,15 +124,9 @@ impl RabbitMq {
     /// Starts the node again after [`Self::kill`], and waits until it answers.
     pub async fn restart(&self) {
         self.kill();
-        let child = self
-            .command("rabbitmq-server")
-            .spawn()
-            .expect("the node starts");
+        let child = self.command("rabbitmq-server").spawn().expect("the node starts");
         *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
-        if tokio::time::timeout(START_TIMEOUT, self.ready())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(START_TIMEOUT, self.ready()).await.is_err() {
             let log = std::fs::read_to_string(self.dir.join("console")).unwrap_or_default();
             panic!("the node is not ready after {START_TIMEOUT:?}; its log:\n{log}");
         }
@@ -190,11 +168,7 @@ impl RabbitMq {
         path: &str,
         body: &serde_json::Value,
     ) -> (u16, serde_json::Value) {
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
         let credentials = base64::engine::general_purpose::STANDARD.encode("guest:guest");
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Basic {credentials}\r\n\
@@ -204,22 +178,13 @@ impl RabbitMq {
         let mut stream = TcpStream::connect(("127.0.0.1", self.ports.management))
             .await
             .expect("the management port");
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .expect("the request is sent");
+        stream.write_all(request.as_bytes()).await.expect("the request is sent");
         let mut answer = Vec::new();
-        stream
-            .read_to_end(&mut answer)
-            .await
-            .expect("the answer is read");
+        stream.read_to_end(&mut answer).await.expect("the answer is read");
         let answer = String::from_utf8(answer).expect("an answer in UTF-8");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a complete answer");
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .expect("a status code");
+        let status =
+            head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status code");
         (status, serde_json::from_str(body).unwrap_or_default())
     }
 
@@ -312,14 +277,7 @@ impl Ports {
             std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
         let [amqp, tls, management, stream, distribution, epmd] =
             listeners.map(|listener| listener.local_addr().expect("its port").port());
-        Self {
-            amqp,
-            tls,
-            management,
-            stream,
-            distribution,
-            epmd,
-        }
+        Self { amqp, tls, management, stream, distribution, epmd }
     }
 }
 
@@ -330,18 +288,9 @@ fn write_config(dir: &Path, ports: Ports) {
     };
     std::fs::create_dir(dir.join("home")).expect("the node's home");
     write("env.conf", "");
-    write(
-        "enabled_plugins",
-        "[rabbitmq_management,rabbitmq_amqp1_0,rabbitmq_stream].\n",
-    );
+    write("enabled_plugins", "[rabbitmq_management,rabbitmq_amqp1_0,rabbitmq_stream].\n");
     write_certificates(&write);
-    let Ports {
-        amqp,
-        tls,
-        management,
-        stream,
-        ..
-    } = ports;
+    let Ports { amqp, tls, management, stream, .. } = ports;
     let files = dir.display();
     write(
         "rabbitmq.conf",
@@ -368,12 +317,8 @@ fn write_certificates(write: &impl Fn(&str, &str)) {
     let mut parameters =
         rcgen::CertificateParams::new(Vec::<String>::new()).expect("parameters of the authority");
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    parameters
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, "lastseen test authority");
-    let authority = parameters
-        .self_signed(&authority_key)
-        .expect("the authority's certificate");
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, "lastseen test authority");
+    let authority = parameters.self_signed(&authority_key).expect("the authority's certificate");
     let issuer = rcgen::Issuer::from_params(&parameters, &authority_key);
     let key = rcgen::KeyPair::generate().expect("a key");
     let node = rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])

@@ -53,10 +53,7 @@ pub(super) async fn attach(
 
 /// Finds the queue, or creates it.
 async fn exists(link: &Link, config: &Amqp091Config) -> Result<(), Broken> {
-    let passive = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let name = &config.queue;
     match link.declare(name, passive, FieldTable::default()).await? {
         Answer::Granted(_) => Ok(()),
@@ -72,9 +69,9 @@ async fn exists(link: &Link, config: &Amqp091Config) -> Result<(), Broken> {
         Answer::Refused(AMQPSoftError::NOTFOUND, _) => Err(Broken::link_down(format!(
             "queue {name} does not exist: declare it on the broker, or set `create: true`"
         ))),
-        Answer::Refused(_, detail) => Err(Broken::link_down(format!(
-            "queue {name} can't be used: {detail}"
-        ))),
+        Answer::Refused(_, detail) => {
+            Err(Broken::link_down(format!("queue {name} can't be used: {detail}")))
+        }
     }
 }
 
@@ -94,8 +91,7 @@ async fn declare(
     if single_active_consumer {
         arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
     }
-    link.declare(&config.queue, QueueDeclareOptions::durable(), arguments)
-        .await
+    link.declare(&config.queue, QueueDeclareOptions::durable(), arguments).await
 }
 
 /// Compares the queue with what is configured; true if it is exactly as we would create it. A difference in its type is
@@ -138,14 +134,7 @@ async fn queue(link: &Link, config: &Amqp091Config) -> Result<Receiver, Broken> 
         waiting => Backlog::Count(waiting),
     };
     let sole = sole(config, exclusive, single, consumers);
-    Ok(Receiver {
-        channel,
-        consumer,
-        early,
-        sole: Some(sole),
-        backlog,
-        first_available: None,
-    })
+    Ok(Receiver { channel, consumer, early, sole: Some(sole), backlog, first_available: None })
 }
 
 /// Consumes, exclusively where that means something: with a single active consumer it is refused, and on quorum queues
@@ -165,17 +154,11 @@ async fn consume_alone(
             Answer::Refused(_, detail) => return Err(refused(config, &detail)),
         }
     }
-    Err(Broken::link_down(format!(
-        "queue {} can't be consumed",
-        config.queue
-    )))
+    Err(Broken::link_down(format!("queue {} can't be consumed", config.queue)))
 }
 
 fn refused(config: &Amqp091Config, detail: &str) -> Broken {
-    Broken::link_down(format!(
-        "queue {} can't be consumed: {detail}",
-        config.queue
-    ))
+    Broken::link_down(format!("queue {} can't be consumed: {detail}", config.queue))
 }
 
 /// With a single active consumer, whoever is first stays the one until it goes: alone once is alone from there on.
@@ -184,9 +167,7 @@ fn sole(config: &Amqp091Config, exclusive: bool, single: bool, consumers: u32) -
     if exclusive || (single && consumers == 1) {
         Sole::Proven
     } else if single || config.queue_type == QueueType::Classic {
-        Sole::Others(format!(
-            "others consume from queue {queue} ({consumers} consumers with us)"
-        ))
+        Sole::Others(format!("others consume from queue {queue} ({consumers} consumers with us)"))
     } else {
         Sole::Unknowable(format!(
             "nothing shows that nobody else consumes from quorum queue {queue}: declare it with \

@@ -72,11 +72,7 @@ fn check_properties(properties: &[u8]) -> Result<(), RejectReason> {
         };
         read.ok_or(RejectReason::Malformed)?;
     }
-    if reader.0.is_empty() {
-        Ok(())
-    } else {
-        Err(RejectReason::Malformed)
-    }
+    if reader.0.is_empty() { Ok(()) } else { Err(RejectReason::Malformed) }
 }
 
 /// The content of the table `headers`, if it can be found.
@@ -86,9 +82,7 @@ fn headers(properties: &[u8]) -> Option<&[u8]> {
     for _ in [15, 14].iter().filter(|flag| flags & (1 << **flag) != 0) {
         reader.short_bytes()?;
     }
-    (flags & ONLY_HEADERS != 0)
-        .then(|| reader.long_bytes())
-        .flatten()
+    (flags & ONLY_HEADERS != 0).then(|| reader.long_bytes()).flatten()
 }
 
 /// The payload of a content header whose properties are replaced by the marker.
@@ -168,10 +162,7 @@ pub(super) mod tests {
         let replaced = content.replaced.expect("a replacement");
         assert!(replaced.len() < 4_000);
         assert_eq!(replaced[4..12], 3_u64.to_be_bytes());
-        assert_eq!(
-            marker_of(&replaced),
-            (text("hostile"), Some(AMQPValue::LongLongInt(42)))
-        );
+        assert_eq!(marker_of(&replaced), (text("hostile"), Some(AMQPValue::LongLongInt(42))));
     }
 
     #[test]

@@ -39,11 +39,7 @@ impl Endpoint {
                 Some((TlsConnector::from(Arc::new(client_config(ca_file)?)), name))
             }
         };
-        Ok(Self {
-            host,
-            port: uri.authority.port,
-            tls,
-        })
+        Ok(Self { host, port: uri.authority.port, tls })
     }
 
     /// Connects. The error is one line for people.
@@ -52,10 +48,9 @@ impl Endpoint {
         match tokio::time::timeout(DIAL_TIMEOUT, self.connect()).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(format!("can't connect to {place}: {error}")),
-            Err(_) => Err(format!(
-                "can't connect to {place}: no answer for {} s",
-                DIAL_TIMEOUT.as_secs()
-            )),
+            Err(_) => {
+                Err(format!("can't connect to {place}: no answer for {} s", DIAL_TIMEOUT.as_secs()))
+            }
         }
     }
 
@@ -79,14 +74,10 @@ fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
             .and_then(Iterator::collect)
             .map_err(|error| unreadable(error.to_string()))?;
         if certificates.is_empty() {
-            return Err(unreadable(
-                "no certificate in it (PEM is expected)".to_owned(),
-            ));
+            return Err(unreadable("no certificate in it (PEM is expected)".to_owned()));
         }
         for certificate in certificates {
-            roots
-                .add(certificate)
-                .map_err(|error| unreadable(error.to_string()))?;
+            roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -161,15 +161,10 @@ impl Guard {
             let fixed = payload.len() - reader.0.len();
             let exchange = reader.short_bytes()?;
             let routing_key = reader.short_bytes()?;
-            reader
-                .0
-                .is_empty()
-                .then_some((fixed, exchange, routing_key))
+            reader.0.is_empty().then_some((fixed, exchange, routing_key))
         };
         let (fixed, exchange, routing_key) = names().ok_or(broken)?;
-        let readable = [exchange, routing_key]
-            .iter()
-            .all(|name| std::str::from_utf8(name).is_ok());
+        let readable = [exchange, routing_key].iter().all(|name| std::str::from_utf8(name).is_ok());
         let condemned = (!readable).then_some(RejectReason::Malformed);
         self.due.insert(channel, Due::Header { condemned });
         if readable {
@@ -185,10 +180,7 @@ impl Guard {
         };
         let content = content::inspect(payload, condemned).ok_or(Breach::Content)?;
         if content.body_bytes > 0 {
-            let due = Due::Body {
-                left: content.body_bytes,
-                drop: content.drop_body,
-            };
+            let due = Due::Body { left: content.body_bytes, drop: content.drop_body };
             self.due.insert(channel, due);
         }
         Ok(content.replaced.map_or(Pass::AsItIs, Pass::Replaced))
@@ -245,9 +237,7 @@ mod tests {
     #[test]
     fn a_hostile_header_is_replaced_and_its_body_passed_on() {
         let mut guard = Guard::default();
-        guard
-            .judge(ON_CHANNEL_1(METHOD), &deliver(b""))
-            .expect("a delivery");
+        guard.judge(ON_CHANNEL_1(METHOD), &deliver(b"")).expect("a delivery");
         let pass = guard.judge(ON_CHANNEL_1(HEADER), &header(2, &nested(1_700)));
         assert!(matches!(pass, Ok(Pass::Replaced(_))), "{pass:?}");
         assert_eq!(guard.judge(ON_CHANNEL_1(BODY), b"hi"), Ok(Pass::AsItIs));
@@ -256,9 +246,7 @@ mod tests {
     #[test]
     fn a_body_above_the_cap_is_dropped_frame_by_frame() {
         let mut guard = Guard::default();
-        guard
-            .judge(ON_CHANNEL_1(METHOD), &deliver(b""))
-            .expect("a delivery");
+        guard.judge(ON_CHANNEL_1(METHOD), &deliver(b"")).expect("a delivery");
         guard
             .judge(ON_CHANNEL_1(HEADER), &header(MAX_BODY_BYTES + 2, b""))
             .expect("a content header");
@@ -279,10 +267,7 @@ mod tests {
         };
         let (rest, delivery) = basic::parse_deliver(&payload[4..]).expect("a decodable method");
         assert!(rest.is_empty());
-        assert_eq!(
-            (delivery.delivery_tag, delivery.routing_key.as_str()),
-            (5, "")
-        );
+        assert_eq!((delivery.delivery_tag, delivery.routing_key.as_str()), (5, ""));
         let pass = guard.judge(ON_CHANNEL_1(HEADER), &header(0, b""));
         assert!(matches!(pass, Ok(Pass::Replaced(_))), "{pass:?}");
     }
@@ -291,32 +276,19 @@ mod tests {
     fn what_no_broker_sends_to_a_consumer_is_a_breach() {
         let mut guard = Guard::default();
         let queue_declare = [0, 50, 0, 10, 0, 0];
-        assert_eq!(
-            guard.judge(ON_CHANNEL_1(METHOD), &queue_declare),
-            Err(Breach::Method(50, 10))
-        );
+        assert_eq!(guard.judge(ON_CHANNEL_1(METHOD), &queue_declare), Err(Breach::Method(50, 10)));
         assert_eq!(guard.judge(ON_CHANNEL_1(BODY), b""), Err(Breach::Content));
-        assert_eq!(
-            guard.judge(ON_CHANNEL_1(HEADER), &header(0, b"")),
-            Err(Breach::Content)
-        );
+        assert_eq!(guard.judge(ON_CHANNEL_1(HEADER), &header(0, b"")), Err(Breach::Content));
         let mut start = vec![0, 10, 0, 10, 0, 9];
         let properties = nested(300);
-        start.extend(
-            u32::try_from(properties.len())
-                .expect("small")
-                .to_be_bytes(),
-        );
+        start.extend(u32::try_from(properties.len()).expect("small").to_be_bytes());
         start.extend(properties);
         assert_eq!(
             guard.judge([METHOD, 0, 0, 0, 0, 0, 0], &start),
             Err(Breach::BrokenMethod(10, 10))
         );
         assert_eq!(payload_bytes(*b"AMQP\0\0\x09"), Err(Breach::OtherProtocol));
-        assert_eq!(
-            payload_bytes([METHOD, 0, 0, 0, 2, 0, 0]),
-            Err(Breach::FrameTooLarge(131_080))
-        );
+        assert_eq!(payload_bytes([METHOD, 0, 0, 0, 2, 0, 0]), Err(Breach::FrameTooLarge(131_080)));
     }
 
     proptest! {

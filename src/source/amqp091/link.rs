@@ -39,10 +39,7 @@ pub(super) struct Broken {
 
 impl Broken {
     pub(super) fn link_down(detail: impl Into<String>) -> Self {
-        Self {
-            reason: BlindReason::LinkDown,
-            detail: detail.into(),
-        }
+        Self { reason: BlindReason::LinkDown, detail: detail.into() }
     }
 }
 
@@ -182,10 +179,7 @@ pub(super) async fn qos(channel: &Channel, prefetch: u16) -> Result<(), Broken> 
 
 /// How many messages are ready, and how many consumers there are.
 pub(super) async fn counts(channel: &Channel, queue: &str) -> Result<(u32, u32), Broken> {
-    let passive = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let declared =
         answer(channel.queue_declare(queue.into(), passive, FieldTable::default())).await?;
     Ok((declared.message_count(), declared.consumer_count()))
@@ -202,10 +196,7 @@ pub(super) async fn consume(
     if let Some(offset) = offset {
         arguments.insert(ShortString::from("x-stream-offset"), offset);
     }
-    let options = BasicConsumeOptions {
-        exclusive,
-        ..BasicConsumeOptions::default()
-    };
+    let options = BasicConsumeOptions { exclusive, ..BasicConsumeOptions::default() };
     asked(channel.basic_consume(queue.into(), "lastseen".into(), options, arguments)).await
 }
 
@@ -257,11 +248,7 @@ fn silent() -> Broken {
 
 /// What the broker answered, if it refused.
 fn refusal(error: &lapin::Error) -> Option<&AMQPError> {
-    if let lapin::ErrorKind::ProtocolError(refusal) = error.kind() {
-        Some(refusal)
-    } else {
-        None
-    }
+    if let lapin::ErrorKind::ProtocolError(refusal) = error.kind() { Some(refusal) } else { None }
 }
 
 /// The broker's refusal that closed only the channel.
@@ -283,18 +270,10 @@ fn explain(error: &lapin::Error, guard: Option<String>) -> Broken {
         ]
         .contains(refusal.kind())
     });
-    let said = || {
-        refusal.map_or_else(
-            || error.to_string(),
-            |refusal| refusal.get_message().to_string(),
-        )
-    };
+    let said =
+        || refusal.map_or_else(|| error.to_string(), |refusal| refusal.get_message().to_string());
     Broken {
-        reason: if unauthorized {
-            BlindReason::Unauthorized
-        } else {
-            BlindReason::LinkDown
-        },
+        reason: if unauthorized { BlindReason::Unauthorized } else { BlindReason::LinkDown },
         detail: guard.unwrap_or_else(said),
     }
 }

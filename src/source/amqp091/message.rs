@@ -17,10 +17,9 @@ pub(super) fn convert(delivery: Delivery) -> Amqp091Message {
     Amqp091Message {
         routing_key: delivery.routing_key.to_string(),
         headers: match (&quarantined, headers) {
-            (None, Some(headers)) => headers
-                .into_iter()
-                .map(|(name, value)| (name.to_string(), flat(value)))
-                .collect(),
+            (None, Some(headers)) => {
+                headers.into_iter().map(|(name, value)| (name.to_string(), flat(value))).collect()
+            }
             (None, None) | (Some(_), _) => Vec::new(),
         },
         timestamp_s: *properties.timestamp(),
@@ -66,9 +65,7 @@ fn flat(value: &AMQPValue) -> HeaderValue {
         AMQPValue::Timestamp(seconds) => i64::try_from(*seconds)
             .ok()
             .and_then(|seconds| seconds.checked_mul(1_000))
-            .map_or(HeaderValue::Other, |ms| {
-                HeaderValue::Time(Timestamp::from_ms(ms))
-            }),
+            .map_or(HeaderValue::Other, |ms| HeaderValue::Time(Timestamp::from_ms(ms))),
         AMQPValue::Float(_)
         | AMQPValue::Double(_)
         | AMQPValue::DecimalValue(_)
@@ -80,9 +77,8 @@ fn flat(value: &AMQPValue) -> HeaderValue {
 }
 
 fn long_text(text: &LongString) -> HeaderValue {
-    std::str::from_utf8(text.as_bytes()).map_or(HeaderValue::Other, |text| {
-        HeaderValue::Text(text.to_owned())
-    })
+    std::str::from_utf8(text.as_bytes())
+        .map_or(HeaderValue::Other, |text| HeaderValue::Text(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -110,10 +106,7 @@ mod tests {
             ("far", AMQPValue::Timestamp(u64::MAX)),
             ("flag", AMQPValue::Boolean(true)),
             ("id", AMQPValue::LongString("pump-1".into())),
-            (
-                "list",
-                AMQPValue::FieldArray(lapin::types::FieldArray::default()),
-            ),
+            ("list", AMQPValue::FieldArray(lapin::types::FieldArray::default())),
             ("n", AMQPValue::LongUInt(u32::MAX)),
             ("t", AMQPValue::Timestamp(5)),
         ]));
@@ -131,14 +124,8 @@ mod tests {
             ]
         );
         assert_eq!(message.routing_key, "a.b");
-        assert_eq!(
-            (message.timestamp_s, message.message_id),
-            (Some(7), Some("m".to_owned()))
-        );
-        assert_eq!(
-            (message.body, message.quarantined),
-            (Bytes::from("body"), None)
-        );
+        assert_eq!((message.timestamp_s, message.message_id), (Some(7), Some("m".to_owned())));
+        assert_eq!((message.body, message.quarantined), (Bytes::from("body"), None));
     }
 
     #[test]
@@ -147,10 +134,7 @@ mod tests {
             convert(delivery(&[
                 (MARKER, AMQPValue::LongString(reason.into())),
                 (KEPT, AMQPValue::LongString("bytes".into())),
-                (
-                    "iothub-connection-device-id",
-                    AMQPValue::LongString("d".into()),
-                ),
+                ("iothub-connection-device-id", AMQPValue::LongString("d".into())),
             ]))
         };
         for (named, reason) in [
@@ -161,10 +145,7 @@ mod tests {
         ] {
             let message = marked(named);
             let properties = Bytes::from("bytes");
-            assert_eq!(
-                message.quarantined,
-                Some(Quarantined { reason, properties })
-            );
+            assert_eq!(message.quarantined, Some(Quarantined { reason, properties }));
             assert_eq!(message.headers, []);
         }
     }

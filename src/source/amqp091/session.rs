@@ -73,10 +73,7 @@ pub(super) struct Session<'a> {
 
 /// The time on both clocks.
 pub(super) fn now() -> Now {
-    Now {
-        boot_ms: clock::boot_ms(),
-        wall: clock::wall(),
-    }
+    Now { boot_ms: clock::boot_ms(), wall: clock::wall() }
 }
 
 impl Feed {
@@ -100,19 +97,12 @@ impl Feed {
             backlog: receiver.backlog,
             dating: self.time.dating(),
         };
-        self.tell(Event::Attached {
-            attachment: self.attachment,
-            attached,
-        })
-        .await?;
+        self.tell(Event::Attached { attachment: self.attachment, attached }).await?;
         match &receiver.sole {
             None | Some(Sole::Proven) => Ok(()),
             Some(Sole::Others(detail) | Sole::Unknowable(detail)) => {
-                self.tell(Event::Blind {
-                    reason: BlindReason::Shared,
-                    detail: detail.clone(),
-                })
-                .await
+                self.tell(Event::Blind { reason: BlindReason::Shared, detail: detail.clone() })
+                    .await
             }
         }
     }
@@ -188,8 +178,7 @@ impl<'a> Session<'a> {
         let mut received = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let sequence = self.sequence(&delivery)?;
-            self.unacknowledged
-                .push_back((sequence, delivery.delivery_tag));
+            self.unacknowledged.push_back((sequence, delivery.delivery_tag));
             let message = message::convert(delivery);
             self.feed.time.observe(&message, now);
             received.push(Received {
@@ -228,9 +217,8 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let mut tag = None;
-        while let Some((_, finished)) = self
-            .unacknowledged
-            .pop_front_if(|(sequence, _)| *sequence <= upto)
+        while let Some((_, finished)) =
+            self.unacknowledged.pop_front_if(|(sequence, _)| *sequence <= upto)
         {
             tag = Some(finished);
         }
@@ -298,10 +286,7 @@ impl<'a> Session<'a> {
         self.feed
             .tell(Event::Proof {
                 attachment: self.feed.attachment,
-                proof: Proof {
-                    at,
-                    last_enqueued: None,
-                },
+                proof: Proof { at, last_enqueued: None },
             })
             .await
     }

@@ -63,10 +63,7 @@ struct Open<'a> {
 
 /// Checks the content of a table (what its length announces).
 pub(super) fn check(content: &[u8]) -> Result<(), RejectReason> {
-    let mut open = [Open {
-        left: Reader(content),
-        named: true,
-    }; MAX_DEPTH];
+    let mut open = [Open { left: Reader(content), named: true }; MAX_DEPTH];
     let mut depth = 1;
     while let Some(top) = (depth > 0).then(|| open.get_mut(depth - 1)).flatten() {
         if top.left.0.is_empty() {
@@ -202,19 +199,13 @@ pub(super) mod tests {
             (any::<bool>(), proptest::collection::vec(inner, 0..4)).prop_map(|(table, values)| {
                 let content: Vec<u8> = values
                     .into_iter()
-                    .flat_map(|value| {
-                        if table {
-                            [b"\x01k".to_vec(), value].concat()
-                        } else {
-                            value
-                        }
-                    })
+                    .flat_map(
+                        |value| {
+                            if table { [b"\x01k".to_vec(), value].concat() } else { value }
+                        },
+                    )
                     .collect();
-                [
-                    if table { b"F" } else { b"A" }.as_slice(),
-                    &with_length(&content),
-                ]
-                .concat()
+                [if table { b"F" } else { b"A" }.as_slice(), &with_length(&content)].concat()
             })
         });
         proptest::collection::vec(("[a-z]{0,3}", value), 0..4).prop_map(|entries| {

@@ -45,16 +45,11 @@ impl QueueTime {
     ) -> Self {
         let stamps = match event_time {
             EventTimeFrom::Receipt => None,
-            EventTimeFrom::Stamps | EventTimeFrom::TrustedHeader => Some(Stamps {
-                header: header_of(mapping),
-                seen: BrokerTime::default(),
-            }),
+            EventTimeFrom::Stamps | EventTimeFrom::TrustedHeader => {
+                Some(Stamps { header: header_of(mapping), seen: BrokerTime::default() })
+            }
         };
-        Self {
-            anchor,
-            max_error_ms,
-            stamps,
-        }
+        Self { anchor, max_error_ms, stamps }
     }
 
     /// What messages are dated by.
@@ -68,10 +63,7 @@ impl QueueTime {
     /// Takes note of a message's trusted event time. One further ahead than our clock can be wrong is no clock.
     pub(super) fn observe(&mut self, message: &Amqp091Message, now: Now) {
         let latest = now.wall.plus(self.max_error_ms);
-        if let Some(Stamps {
-            header: Some(header),
-            seen,
-        }) = &mut self.stamps
+        if let Some(Stamps { header: Some(header), seen }) = &mut self.stamps
             && let Some(stamp) = instant(message, header).filter(|stamp| *stamp <= latest)
         {
             seen.observe(stamp, now.boot_ms);
@@ -82,10 +74,7 @@ impl QueueTime {
     pub(super) fn at(&self, now: Now) -> Timestamp {
         match &self.stamps {
             Some(stamps) => stamps.seen.at(now.boot_ms, now.wall, self.max_error_ms),
-            None => self
-                .anchor
-                .wall
-                .plus(now.boot_ms.saturating_sub(self.anchor.boot_ms)),
+            None => self.anchor.wall.plus(now.boot_ms.saturating_sub(self.anchor.boot_ms)),
         }
     }
 }
@@ -104,10 +93,9 @@ fn instant(message: &Amqp091Message, header: &str) -> Option<Timestamp> {
     match value {
         HeaderValue::Time(at) => Some(*at),
         HeaderValue::Integer(ms) => Some(Timestamp::from_ms(*ms)),
-        HeaderValue::Text(text) if text.len() <= MAX_DATE_BYTES => text
-            .parse::<jiff::Timestamp>()
-            .ok()
-            .map(|at| Timestamp::from_ms(at.as_millisecond())),
+        HeaderValue::Text(text) if text.len() <= MAX_DATE_BYTES => {
+            text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp::from_ms(at.as_millisecond()))
+        }
         HeaderValue::Text(_) | HeaderValue::Boolean(_) | HeaderValue::Other => None,
     }
 }
@@ -119,27 +107,16 @@ mod tests {
     const MAX_ERROR_MS: Millis = 30_000;
 
     fn now(boot_ms: Millis, wall_ms: i64) -> Now {
-        Now {
-            boot_ms,
-            wall: Timestamp::from_ms(wall_ms),
-        }
+        Now { boot_ms, wall: Timestamp::from_ms(wall_ms) }
     }
 
     fn stamped(value: HeaderValue) -> Amqp091Message {
-        Amqp091Message {
-            headers: vec![(ENQUEUED.to_owned(), value)],
-            ..Amqp091Message::default()
-        }
+        Amqp091Message { headers: vec![(ENQUEUED.to_owned(), value)], ..Amqp091Message::default() }
     }
 
     #[test]
     fn receipt_time_is_boot_time_and_ignores_steps_of_the_wall_clock() {
-        let time = QueueTime::new(
-            EventTimeFrom::Receipt,
-            None,
-            now(50, 1_000_000),
-            MAX_ERROR_MS,
-        );
+        let time = QueueTime::new(EventTimeFrom::Receipt, None, now(50, 1_000_000), MAX_ERROR_MS);
         assert_eq!(time.dating(), Dating::Receipt);
         assert_eq!(time.at(now(150, 9_000_000)), Timestamp::from_ms(1_000_100));
         assert_eq!(time.at(now(250, 0)), Timestamp::from_ms(1_000_200));
@@ -150,10 +127,7 @@ mod tests {
         let mut time = QueueTime::new(EventTimeFrom::TrustedHeader, None, now(0, 0), MAX_ERROR_MS);
         let wall = 1_800_000_000_000;
         assert_eq!(time.dating(), Dating::EventTime);
-        assert_eq!(
-            time.at(now(0, wall)),
-            Timestamp::from_ms(wall - MAX_ERROR_MS)
-        );
+        assert_eq!(time.at(now(0, wall)), Timestamp::from_ms(wall - MAX_ERROR_MS));
         let text = HeaderValue::Text("2027-01-15T07:59:58.5000000Z".to_owned()); // wall - 1,500
         time.observe(&stamped(text), now(0, wall));
         assert_eq!(time.at(now(100, wall)), Timestamp::from_ms(wall - 1_400));
@@ -167,10 +141,7 @@ mod tests {
         let wall = 1_800_000_000_000;
         let text = HeaderValue::Text("2106-02-07T06:28:15Z".to_owned());
         time.observe(&stamped(text), now(0, wall));
-        assert_eq!(
-            time.at(now(0, wall)),
-            Timestamp::from_ms(wall - MAX_ERROR_MS)
-        );
+        assert_eq!(time.at(now(0, wall)), Timestamp::from_ms(wall - MAX_ERROR_MS));
     }
 
     #[test]
@@ -184,9 +155,6 @@ mod tests {
             header_of(Some(&mapping(FieldFrom::Header("at".to_owned())))),
             Some("at".to_owned())
         );
-        assert_eq!(
-            header_of(Some(&mapping(FieldFrom::JsonPointer("/at".to_owned())))),
-            None
-        );
+        assert_eq!(header_of(Some(&mapping(FieldFrom::JsonPointer("/at".to_owned())))), None);
     }
 }

@@ -1,0 +1,166 @@
+//! Walks nested values with a stack of its own, of fixed size.
+
+use crate::wire::amqp10::encoded::{Layout, Reader};
+use crate::wire::amqp10::fault::{Fault, MAX_DEPTH, MAX_ENTRIES};
+
+/// An open list, map, array or described value.
+#[derive(Clone, Copy, Debug, Default)]
+struct Frame {
+    /// How many values are still to come.
+    left: usize,
+    /// How many bytes of the input have to be left when it closes; a described value has no length of its own.
+    closes_at: Option<usize>,
+    /// The constructor that an array's elements share.
+    element: Option<u8>,
+}
+
+/// How many bytes the first value of `input` takes.
+pub(super) fn value_bytes(input: &[u8]) -> Result<usize, Fault> {
+    let mut reader = Reader::new(input);
+    let mut frames = [Frame::default(); MAX_DEPTH];
+    let mut depth = 0;
+    let mut element = None;
+    loop {
+        // What an enclosing value has to leave over is no part of the innermost one.
+        let floor = floor(&frames[..depth]);
+        if let Some(frame) = step(&mut reader, floor, element)? {
+            *frames.get_mut(depth).ok_or(Fault::TooDeep)? = frame;
+            depth += 1;
+        }
+        depth = close(&reader, &frames, depth)?;
+        match depth.checked_sub(1).and_then(|top| frames.get_mut(top)) {
+            None => return Ok(input.len() - reader.len()),
+            Some(top) => {
+                top.left -= 1;
+                element = top.element;
+            }
+        }
+    }
+}
+
+/// Where the innermost value with a length ends.
+fn floor(open: &[Frame]) -> usize {
+    (open.iter().rev()).find_map(|frame| frame.closes_at).unwrap_or(0)
+}
+
+/// Closes what is complete; gives the new depth.
+fn close(reader: &Reader<'_>, frames: &[Frame], mut depth: usize) -> Result<usize, Fault> {
+    while let Some(top) = depth.checked_sub(1).and_then(|top| frames.get(top)) {
+        if top.left > 0 {
+            break;
+        }
+        if top.closes_at.is_some_and(|end| end != reader.len()) {
+            return Err(Fault::Size);
+        }
+        depth -= 1;
+    }
+    Ok(depth)
+}
+
+/// Reads one value; of a nested one only its beginning, and gives the frame to open.
+fn step(
+    reader: &mut Reader<'_>,
+    floor: usize,
+    element: Option<u8>,
+) -> Result<Option<Frame>, Fault> {
+    let layout = Layout::of(match element {
+        Some(code) => code,
+        None => reader.byte()?,
+    })?;
+    let frame = match layout {
+        Layout::Fixed(width) => {
+            reader.take(width)?;
+            None
+        }
+        Layout::Variable(width) => {
+            let size = reader.number(width)?;
+            reader.take(size)?;
+            None
+        }
+        Layout::Described => Some(Frame { left: 2, closes_at: None, element: None }),
+        Layout::List(width) => Some(open(reader, width)?),
+        Layout::Map(width) => {
+            let frame = open(reader, width)?;
+            if frame.left % 2 == 1 {
+                return Err(Fault::Count);
+            }
+            Some(frame)
+        }
+        Layout::Array(width) => Some(open_array(reader, width)?),
+    };
+    let ends_at = frame.and_then(|frame| frame.closes_at);
+    if ends_at.unwrap_or(reader.len()) < floor {
+        return Err(Fault::Size);
+    }
+    Ok(frame)
+}
+
+fn open(reader: &mut Reader<'_>, width: usize) -> Result<Frame, Fault> {
+    let frame = open_sized(reader, width)?;
+    let bytes = reader.len() - frame.closes_at.unwrap_or(0);
+    if frame.left > bytes {
+        return Err(Fault::Count);
+    }
+    Ok(frame)
+}
+
+/// Reads size and count. The count is not yet checked.
+fn open_sized(reader: &mut Reader<'_>, width: usize) -> Result<Frame, Fault> {
+    let size = reader.number(width)?;
+    let end = reader.len().checked_sub(size).ok_or(Fault::Truncated)?;
+    let left = reader.number(width)?;
+    if reader.len() < end {
+        return Err(Fault::Size);
+    }
+    Ok(Frame { left, closes_at: Some(end), element: None })
+}
+
+/// Reads the beginning of an array: size, count and the one constructor. Elements of a fixed width are passed over at
+/// once, so that a count of elements without bytes costs nothing. Some peers leave out the constructor of no elements.
+fn open_array(reader: &mut Reader<'_>, width: usize) -> Result<Frame, Fault> {
+    let mut frame = open_sized(reader, width)?;
+    let end = frame.closes_at.unwrap_or(0);
+    if frame.left == 0 && reader.len() == end {
+        return Ok(frame);
+    }
+    let mut code = reader.byte()?;
+    if code == 0 {
+        skip_descriptor(reader)?;
+        code = reader.byte()?;
+    }
+    let bytes = reader.len().checked_sub(end).ok_or(Fault::Size)?;
+    match Layout::of(code)? {
+        Layout::Described => return Err(Fault::FormatCode(code)),
+        Layout::Fixed(0) if frame.left > MAX_ENTRIES => return Err(Fault::TooMany),
+        Layout::Fixed(width) => {
+            if frame.left.checked_mul(width) != Some(bytes) {
+                return Err(Fault::Count);
+            }
+            reader.take(bytes)?;
+            frame.left = 0;
+        }
+        Layout::Variable(_) | Layout::List(_) | Layout::Map(_) | Layout::Array(_) => {
+            if frame.left > bytes {
+                return Err(Fault::Count);
+            }
+            frame.element = Some(code);
+        }
+    }
+    Ok(frame)
+}
+
+/// The descriptor of an array's elements: a symbol or number, as all descriptors in use are.
+fn skip_descriptor(reader: &mut Reader<'_>) -> Result<(), Fault> {
+    let code = reader.byte()?;
+    match Layout::of(code)? {
+        Layout::Fixed(width) => reader.take(width)?,
+        Layout::Variable(width) => {
+            let size = reader.number(width)?;
+            reader.take(size)?
+        }
+        Layout::Described | Layout::List(_) | Layout::Map(_) | Layout::Array(_) => {
+            return Err(Fault::FormatCode(code));
+        }
+    };
+    Ok(())
+}
