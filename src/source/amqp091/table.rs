@@ -58,9 +58,8 @@ impl<'a> Reader<'a> {
 
 /// Checks a table, its length included.
 pub(super) fn check(table: &[u8]) -> Result<(), RejectReason> {
-    amqp091::check_table(table).map_err(|reject| match reject.reason {
-        RejectReason::TooLarge => RejectReason::Hostile,
-        other => other,
+    amqp091::check_table(table).map_err(|reject| {
+        if reject.reason == RejectReason::TooLarge { RejectReason::Hostile } else { reject.reason }
     })
 }
 
