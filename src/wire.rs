@@ -49,6 +49,7 @@ pub fn decode<'a>(
             meaning::read(&amqp10::fields(message, profile)?, profile, now)
         }
         RawMessage::Amqp091(message) => {
+            amqp091::check_quarantine(message)?;
             check_size(message.body.len())?;
             meaning::read(&amqp091::fields(message, profile), profile, now)
         }
