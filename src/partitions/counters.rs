@@ -8,7 +8,7 @@ use super::PartitionView;
 use crate::engine::{Gap, State, Timestamp, Transition, TransitionKind};
 use crate::metrics::{
     CLAMPED, DEAD_LETTERS_FAILED, DETECTION_LAG, FALSE_OFFLINE, GAPS, IDENTITIES, MESSAGES,
-    Metrics, OBSERVATION_LAG, REJECTED, SPOOFS, TRANSITIONS,
+    Metrics, NOT_ADMITTED, OBSERVATION_LAG, REJECTED, SPOOFS, TRANSITIONS,
 };
 use crate::wire::{IgnoredKind, RejectReason};
 
@@ -20,6 +20,7 @@ pub(super) struct Counters {
     pub(super) spoofs: Counter,
     pub(super) false_offline: Counter,
     pub(super) dead_letters_failed: Counter,
+    pub(super) not_admitted: Counter,
     detection_lag: Histogram,
 }
 
@@ -34,6 +35,7 @@ impl Counters {
             spoofs: metrics.counter(SPOOFS, &of_source),
             false_offline: metrics.counter(FALSE_OFFLINE, &of_source),
             dead_letters_failed: metrics.counter(DEAD_LETTERS_FAILED, &of_source),
+            not_admitted: metrics.counter(NOT_ADMITTED, &of_source),
             detection_lag: metrics.histogram(DETECTION_LAG, &of_source),
         }
     }
