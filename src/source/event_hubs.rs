@@ -5,7 +5,7 @@
 //! partition that another receiver took is left alone by itself.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge};
@@ -207,8 +207,6 @@ impl EventHubs {
 
     /// Tells this log from another that took its place.
     fn stream(endpoint: &Endpoint, entity: &str, created_at: Timestamp) -> u64 {
-        let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-        (&endpoint.host, entity, created_at.as_ms()).hash(&mut hasher);
-        hasher.finish()
+        foldhash::fast::FixedState::default().hash_one((&endpoint.host, entity, created_at.as_ms()))
     }
 }

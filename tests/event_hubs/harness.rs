@@ -180,7 +180,9 @@ impl Running {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(SOON, opened).await.expect("the partition was not opened")
+        timeout(SOON, opened)
+            .await
+            .expect("the partition was not opened")
     }
 }
 
