@@ -11,6 +11,11 @@ pub mod id;
 pub mod mute;
 pub mod signature;
 
+#[cfg(test)]
+pub(crate) mod sample;
+
+pub use body::message;
+
 /// Where a transition was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {

@@ -1,1 +1,208 @@
-//! Composition root: joins sources, partitions and sinks by bounded channels.
+//! Composition root: joins sources, partitions and sinks by bounded channels, and runs them until one is to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::health::{self, Health, Readiness};
+use crate::clock;
+use crate::config::{Config, SourceConfig, SourceKind, WebhookConfig};
+use crate::engine::{BlindReason, ClockSettings};
+use crate::metrics::{self, DEAD_LETTERS_REMOVED, Metrics};
+use crate::partitions::{Environment, Partitions, Router, Workers};
+use crate::shutdown::Supervisor;
+use crate::source::{self, SourceContext, SourceStatus};
+use crate::store::dead_letter::DeadLetters;
+use crate::wire::{EventTimeFrom, Profile, Stamps};
+
+/// The most messages that wait for one sink; then partitions wait, and their sources give no more credit.
+const SINK_QUEUE: usize = 1_024;
+/// How often gauges are computed.
+const PUBLISH: Duration = Duration::from_secs(1);
+
+/// Runs the service until `stop`.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    App::build(config, stop).await?.run().await
+}
+
+/// The service, put together and bound to its sockets, not yet running.
+pub struct App {
+    supervisor: Supervisor,
+    partitions: Arc<Partitions>,
+    http_address: SocketAddr,
+    drain: Duration,
+}
+
+impl App {
+    /// Puts the service together. Whatever can fail by configuration fails here, before anything is read.
+    pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<Self> {
+        let (metrics, prometheus) = metrics::prometheus()?;
+        let metrics = Arc::new(metrics);
+        let listener = TcpListener::bind(config.http.listen)
+            .await
+            .with_context(|| format!("http.listen: {} can't be bound", config.http.listen))?;
+        let http_address = listener.local_addr()?;
+        let removed = metrics.counter(DEAD_LETTERS_REMOVED, &[]);
+        let dead_letters =
+            DeadLetters::open(&config.store.path, config.store.dead_letter_bytes, removed)?;
+        let mut supervisor = Supervisor::new(stop.clone());
+        let router = start_sinks(&mut supervisor, config.sinks, &metrics, &stop);
+        let (partitions, workers) = Partitions::new(Environment {
+            policy: Arc::new(config.policy),
+            clock: ClockSettings {
+                allowance_ms: config.clock.allowance_ms,
+                tick_ms: config.clock.tick_ms,
+                bridge_ms: config.clock.bridge_ms,
+            },
+            dead_letters,
+            router,
+            metrics: metrics.clone(),
+            seed: rand::random(),
+            stop: stop.clone(),
+        });
+        start_workers(&mut supervisor, workers, &partitions, &stop);
+        let mut statuses = Vec::new();
+        for source in config.sources {
+            let (status, watched) = watch::channel(SourceStatus::default());
+            statuses.push((source.name.clone(), watched));
+            let ctx = SourceContext {
+                name: source.name.clone(),
+                partitions: partitions
+                    .of_source(source.name.clone(), profile(&source, &partitions)),
+                status,
+                metrics: metrics.clone(),
+                max_clock_error_ms: config.clock.max_error_ms,
+            };
+            start_source(&mut supervisor, source, ctx, stop.clone());
+        }
+        let readiness = readiness(statuses, partitions.clone());
+        let render = prometheus.clone();
+        let health = Health { readiness, metrics: Arc::new(move || render.render()) };
+        let stopped = stop.clone();
+        supervisor.spawn("http", async move {
+            health::serve(listener, health, stopped).await;
+            Ok(())
+        });
+        supervisor.spawn("metrics", async move {
+            metrics::upkeep(prometheus, stop).await;
+            Ok(())
+        });
+        let drain = Duration::from_millis(config.shutdown_deadline_ms.unsigned_abs());
+        tracing::info!(http = %http_address, "ready to read");
+        Ok(Self { supervisor, partitions, http_address, drain })
+    }
+
+    /// Read-only: what the partitions look like.
+    pub fn partitions(&self) -> Arc<Partitions> {
+        self.partitions.clone()
+    }
+
+    /// Where health and metrics are served.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Runs until the token given to [`App::build`] is cancelled, or until a part fails.
+    pub async fn run(self) -> anyhow::Result<()> {
+        Ok(self.supervisor.run(self.drain).await?)
+    }
+}
+
+/// Sinks outlive the workers, so that what was decided is still sent while the process drains.
+fn start_sinks(
+    supervisor: &mut Supervisor,
+    sinks: Vec<WebhookConfig>,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) -> Router {
+    let queues = sinks.into_iter().map(|sink| {
+        let (queue, messages) = mpsc::channel(SINK_QUEUE);
+        let name = sink.name.clone();
+        let (metrics, stop) = (metrics.clone(), stop.clone());
+        supervisor.spawn(format!("sink {name}"), async move {
+            Ok(crate::sink::webhook::run(sink, messages, metrics, stop).await?)
+        });
+        (name, queue)
+    });
+    Router::new(queues.collect())
+}
+
+fn start_workers(
+    supervisor: &mut Supervisor,
+    workers: Workers,
+    partitions: &Arc<Partitions>,
+    stop: &CancellationToken,
+) {
+    supervisor.spawn("partitions", workers.run(stop.clone()));
+    let (partitions, stop) = (partitions.clone(), stop.clone());
+    supervisor.spawn("gauges", async move {
+        while stop.run_until_cancelled(tokio::time::sleep(PUBLISH)).await.is_some() {
+            partitions.publish(clock::wall());
+        }
+        Ok(())
+    });
+}
+
+fn start_source(
+    supervisor: &mut Supervisor,
+    source: SourceConfig,
+    ctx: SourceContext,
+    stop: CancellationToken,
+) {
+    let name = format!("source {}", source.name);
+    match source.kind {
+        SourceKind::File(config) => supervisor
+            .spawn_finite(name, async move { Ok(source::file::run(config, ctx, stop).await?) }),
+        SourceKind::EventHubs(_) | SourceKind::Amqp10(_) | SourceKind::Amqp091(_) => {
+            supervisor.spawn(name, async { anyhow::bail!("this build reads only files") });
+        }
+    }
+}
+
+/// How the messages of a source are read.
+fn profile(source: &SourceConfig, partitions: &Partitions) -> Profile {
+    let (stamps, event_time, mapping) = match &source.kind {
+        SourceKind::EventHubs(_) => (Stamps::Annotations, EventTimeFrom::Stamps, None),
+        SourceKind::File(config) => (Stamps::Annotations, config.event_time, None),
+        SourceKind::Amqp10(config) => {
+            (Stamps::Properties, config.event_time, config.mapping.clone())
+        }
+        SourceKind::Amqp091(config) => {
+            (Stamps::Properties, config.event_time, config.mapping.clone())
+        }
+    };
+    let conditions = partitions.policy().conditions.clone().into();
+    Profile { hub: source.hub.clone(), stamps, event_time, mapping, conditions }
+}
+
+/// Ready: every source is connected and has caught up with what was there when it was attached.
+fn readiness(
+    statuses: Vec<(Arc<str>, watch::Receiver<SourceStatus>)>,
+    partitions: Arc<Partitions>,
+) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+    Arc::new(move || {
+        let mut reasons = Vec::new();
+        for (name, status) in &statuses {
+            let status = status.borrow();
+            if !status.connected {
+                let why = status.reason.as_deref().unwrap_or("not connected yet");
+                reasons.push(format!("source {name}: {why}"));
+            }
+        }
+        for partition in partitions.view() {
+            if partition.stats.blind == Some(BlindReason::Lagging) {
+                let key = partition.key;
+                reasons.push(format!(
+                    "source {}: partition {} is catching up",
+                    key.source, key.partition
+                ));
+            }
+        }
+        Readiness { reasons }
+    })
+}

@@ -1,16 +1,50 @@
-//! Configuration: one YAML file, parsed once into small checked types.
+//! Configuration: one YAML file, parsed once into small checked types, one section per file. Every mistake is reported
+//! at once, with its key, its value (never a secret) and the remedy, before anything is bound or connected.
+//!
+//! `src/config/example.yaml` shows every key.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::Path;
 
-use ipnet::IpNet;
-use secrecy::SecretString;
-use url::Url;
+use serde_json::Value;
 
+use crate::engine::Millis;
 use crate::engine::rules::Policy;
-use crate::engine::{Millis, Timestamp};
-use crate::wire::{EventTimeFrom, HubName, Mapping};
+
+mod clock;
+mod duration;
+mod http;
+mod log;
+mod problem;
+mod rules;
+mod secret;
+mod section;
+mod sink;
+mod source;
+mod store;
+mod suggest;
+mod yaml;
+
+pub use clock::ClockConfig;
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use http::HttpConfig;
+pub use log::{LogConfig, LogFormat};
+pub use problem::{ConfigErrors, Problem};
+pub use sink::{RedactedUrl, WebhookConfig};
+pub use source::{
+    Amqp10Config, Amqp091Config, EventHubsAuth, EventHubsConfig, FileConfig, QueueType,
+    SourceConfig, SourceKind, Start, Transport,
+};
+pub use store::StoreConfig;
+
+use section::{Report, Section};
+
+/// A name is a label of metrics and part of dead letters.
+const MAX_NAME_BYTES: usize = 64;
+/// Ends before Kubernetes' default of 30 s kills the process.
+const DEFAULT_SHUTDOWN_MS: Millis = 20_000;
+/// Longer than any orchestrator waits.
+const MAX_SHUTDOWN_MS: Millis = 600_000;
 
 /// Everything, checked.
 #[derive(Clone, Debug)]
@@ -33,236 +67,110 @@ pub struct Config {
     pub shutdown_deadline_ms: Millis,
 }
 
-/// One source.
+/// A configuration that can be used, and what is odd about it.
 #[derive(Clone, Debug)]
-pub struct SourceConfig {
-    /// Unique.
-    pub name: Arc<str>,
-    /// Whose devices these are.
-    pub hub: HubName,
-    /// The kind and its settings.
-    pub kind: SourceKind,
+pub struct Loaded {
+    /// What was read.
+    pub config: Config,
+    /// One line each; no secret.
+    pub warnings: Vec<String>,
 }
 
-/// The kinds of source.
-#[derive(Clone, Debug)]
-pub enum SourceKind {
-    /// An event hub, or IoT Hub's built-in endpoint.
-    EventHubs(EventHubsConfig),
-    /// An AMQP 1.0 queue.
-    Amqp10(Amqp10Config),
-    /// An AMQP 0-9-1 queue or stream.
-    Amqp091(Amqp091Config),
-    /// Recorded messages.
-    File(FileConfig),
-}
-
-/// `type: event_hubs`.
-#[derive(Clone, Debug)]
-pub struct EventHubsConfig {
-    /// Content of `connection_string_file`: an Event Hubs or an IoT Hub service connection string.
-    pub connection_string: SecretString,
-    /// Consumer group.
-    pub consumer_group: String,
-    /// Where to begin if no position is stored.
-    pub start: Start,
-    /// How to connect.
-    pub transport: Transport,
-    /// How to authenticate.
-    pub auth: EventHubsAuth,
-    /// `com.microsoft:epoch`: exclusive receiver of that level; `None`: not exclusive.
-    pub owner_level: Option<i64>,
-    /// Link credit (messages in flight per partition).
-    pub credit: u32,
-    /// Additional root certificates (PEM).
-    pub ca_file: Option<PathBuf>,
-}
-
-/// Where to begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// The oldest message.
-    Earliest,
-    /// Only new ones.
-    Latest,
-    /// From this append time.
-    At(Timestamp),
-}
-
-/// How to connect to an event hub.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// TLS on port 5671 (plain TCP for the development emulator).
-    Tcp,
-    /// AMQP over WebSocket, port 443.
-    WebSocket {
-        /// HTTP CONNECT proxy.
-        proxy: Option<Url>,
-    },
-}
-
-/// How to authenticate at an event hub.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EventHubsAuth {
-    /// SASL ANONYMOUS, then CBS put-token with a SAS token made from the key.
-    CbsSas,
-    /// SASL PLAIN with the key's name and the key.
-    Plain,
-    /// SASL ANONYMOUS, then CBS put-token of type `jwt`, read from a file again at every renewal.
-    CbsJwt {
-        /// The file with the token.
-        token_file: PathBuf,
-    },
-}
-
-/// `type: amqp10`.
-#[derive(Clone, Debug)]
-pub struct Amqp10Config {
-    /// Content of `uri_file`: `amqp://` or `amqps://` with user and password.
-    pub uri: SecretString,
-    /// Address of the node.
-    pub address: String,
-    /// What dates a message.
-    pub event_time: EventTimeFrom,
-    /// Where identity stands, for fleets without IoT Hub.
-    pub mapping: Option<Mapping>,
-    /// The operator states that nobody else receives from it.
-    pub sole_consumer: bool,
-    /// The broker's lock time: how long after an attach a message may still be held by an earlier receiver.
-    pub lock_ms: Millis,
-    /// Link credit.
-    pub credit: u32,
-    /// Additional root certificates (PEM).
-    pub ca_file: Option<PathBuf>,
-}
-
-/// `type: amqp091`.
-#[derive(Clone, Debug)]
-pub struct Amqp091Config {
-    /// Content of `uri_file`: `amqp://user:password@host:port/vhost` or `amqps://`.
-    pub uri: SecretString,
-    /// The queue or stream.
-    pub queue: String,
-    /// What kind of queue to expect (and to create).
-    pub queue_type: QueueType,
-    /// Create it if it is missing. Otherwise a missing queue is an error that says so.
-    pub create: bool,
-    /// Unacknowledged messages in flight.
-    pub prefetch: u16,
-    /// Where a stream begins if no position is stored.
-    pub start: Start,
-    /// What dates a message.
-    pub event_time: EventTimeFrom,
-    /// Where identity stands, for fleets without IoT Hub.
-    pub mapping: Option<Mapping>,
-    /// Additional root certificates (PEM).
-    pub ca_file: Option<PathBuf>,
-}
-
-/// The kinds of RabbitMQ queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueueType {
-    /// Classic, durable.
-    Classic,
-    /// Quorum.
-    Quorum,
-    /// Stream.
-    Stream,
-}
-
-/// `type: file`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileConfig {
-    /// The recording; `-` is standard input.
-    pub path: PathBuf,
-    /// What dates a message.
-    pub event_time: EventTimeFrom,
-}
-
-/// `clock`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClockConfig {
-    /// Allowance for reordering, route lag and skew (`L`).
-    pub allowance_ms: Millis,
-    /// Step of the clock.
-    pub tick_ms: Millis,
-    /// Longest hole between messages of a backlog that is not a gap.
-    pub bridge_ms: Millis,
-    /// How far the machine's wall clock may be off.
-    pub max_error_ms: Millis,
-}
-
-/// A webhook.
-#[derive(Clone, Debug)]
-pub struct WebhookConfig {
-    /// Unique.
-    pub name: Arc<str>,
-    /// Where to post. Its path may hold a token: only scheme and host are ever shown.
-    pub url: RedactedUrl,
-    /// Signing secrets (`whsec_...`), newest first: two during a rotation.
-    pub secrets: Vec<SecretString>,
-    /// Allow `http:`.
-    pub allow_http: bool,
-    /// Address ranges that are allowed although they are private.
-    pub allow_cidrs: Vec<IpNet>,
-    /// Total time-out of one attempt.
-    pub timeout_ms: Millis,
-    /// Additional root certificates (PEM).
-    pub ca_file: Option<PathBuf>,
-}
-
-/// A URL whose `Debug` and `Display` show only scheme, host and port.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedactedUrl(pub Url);
-
-impl std::fmt::Display for RedactedUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}://{}",
-            self.0.scheme(),
-            self.0.host_str().unwrap_or("?")
-        )?;
-        self.0.port().map_or(Ok(()), |port| write!(f, ":{port}"))
+impl Config {
+    /// Reads and checks the file. Relative paths in it start from its folder.
+    pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+        let base = path.parent().unwrap_or(Path::new(""));
+        let (result, _) = match yaml::read_file(path) {
+            Ok(tree) => read(&tree, base),
+            Err(problem) => (Err(vec![problem]), BTreeSet::new()),
+        };
+        result.map_err(|problems| ConfigErrors { file: path.to_owned(), problems })
     }
 }
 
-impl std::fmt::Debug for RedactedUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
+/// The configuration or everything that is wrong with it, and the keys that were asked for.
+fn read(tree: &Value, base: &Path) -> (Result<Loaded, Vec<Problem>>, BTreeSet<String>) {
+    let report = Report { base: base.to_owned(), ..Report::default() };
+    let config = Section::read(&report, String::new(), tree, read_root);
+    let problems = report.problems.into_inner();
+    let warnings = report.warnings.into_inner();
+    let result = match config {
+        Some(config) if problems.is_empty() => Ok(Loaded { config, warnings }),
+        Some(_) | None => Err(problems),
+    };
+    (result, report.known.into_inner())
+}
+
+fn read_root(root: &Section<'_>) -> Option<Config> {
+    let sources = root.children("sources", SourceConfig::read);
+    if sources.is_empty() {
+        let remedy = "name at least one source: `sources:` with `- name: ...` below it";
+        root.problem("sources", None, "nothing to read from", remedy);
+    }
+    let policy = root.child("rules", rules::read);
+    let smallest_grace_ms = policy.smallest_grace_ms();
+    let clock = root.child("clock", |clock| ClockConfig::read(clock, smallest_grace_ms));
+    check_windows(root, &policy, clock);
+    let sinks = root.children("sinks", WebhookConfig::read);
+    if sinks.is_empty() {
+        root.warn("sinks", "none is configured: nobody is told about an outage");
+    }
+    check_names(root, "sources");
+    check_names(root, "sinks");
+    let store = root.child("store", StoreConfig::read);
+    let http = root.child("http", HttpConfig::read);
+    let log = root.child("log", LogConfig::read);
+    let deadline =
+        root.child("shutdown", |shutdown| shutdown.duration("deadline", 1_000..=MAX_SHUTDOWN_MS));
+    Some(Config {
+        sources: sources.into_iter().collect::<Option<_>>()?,
+        clock,
+        policy,
+        sinks: sinks.into_iter().collect::<Option<_>>()?,
+        store,
+        http,
+        log,
+        shutdown_deadline_ms: deadline.unwrap_or(DEFAULT_SHUTDOWN_MS),
+    })
+}
+
+/// A verdict within the allowance would be judged on messages that may still be on their way.
+fn check_windows(root: &Section<'_>, policy: &Policy, clock: ClockConfig) {
+    let all = policy.rules.iter().map(|rule| rule.terms);
+    let shortest = all
+        .chain([policy.default])
+        .map(|terms| terms.window_ms.saturating_add(terms.grace_ms))
+        .min();
+    if shortest.is_some_and(|ms| ms <= clock.allowance_ms) {
+        root.problem(
+            "clock.allowance",
+            Some(&format_duration(clock.allowance_ms)),
+            "is no shorter than the shortest window with its grace",
+            "shorten it, or lengthen that window",
+        );
     }
 }
 
-/// `store`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreConfig {
-    /// Folder.
-    pub path: PathBuf,
-    /// Most bytes of ingest dead letters; the oldest go first.
-    pub dead_letter_bytes: u64,
+/// Names stand in metrics, state and alerts, so two entries must not share one.
+fn check_names(root: &Section<'_>, key: &'static str) {
+    let entries = root.value(key).and_then(Value::as_array);
+    let mut seen = BTreeSet::new();
+    for (position, entry) in entries.into_iter().flatten().enumerate() {
+        let Some(name) = entry.get("name").and_then(Value::as_str) else {
+            continue;
+        };
+        let key = format!("{key}[{position}].name");
+        if !seen.insert(name) {
+            let remedy = "give each a name of its own";
+            root.problem(&key, Some(name), "is used twice", remedy);
+        }
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if name.len() > MAX_NAME_BYTES || !name.bytes().all(is_plain) {
+            let remedy = "use up to 64 letters, digits, and - _ .";
+            root.problem(&key, Some(name), "can't be a name", remedy);
+        }
+    }
 }
 
-/// `http`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// Listener of `/livez`, `/readyz` and `/metrics`.
-    pub listen: SocketAddr,
-}
-
-/// `log`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// A `tracing` filter: `info`, or `lastseen=debug,warn`.
-    pub level: String,
-    /// How lines look.
-    pub format: LogFormat,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
+#[cfg(test)]
+mod tests;

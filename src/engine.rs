@@ -1,16 +1,38 @@
 //! PURE. Decides which identities are alive: clock, last-seen table, timer wheel, rules, lifecycle.
 //! No tokio, I/O, clock, randomness, logs or metrics; time is an argument, effects are values.
 
+mod beside;
+pub mod clock;
+pub mod facts;
+mod guests;
 pub mod identity;
+mod observation;
+pub mod partition;
+pub mod placement;
+mod route;
 pub mod rules;
+mod shard;
 pub mod signal;
+mod table;
 pub mod time;
+mod timers;
 pub mod transition;
+mod verdicts;
+mod wheel;
 
+#[cfg(test)]
+mod tests;
+
+pub use clock::ClockSettings;
+pub use facts::Facts;
 pub use identity::{Identity, IdentityRef};
+pub use partition::{Outlook, Partition, Stats};
+pub use placement::{Audience, ForeignClocks, Reply, Tiding};
+pub use shard::Output;
 pub use signal::{
     Attached, Backlog, BlindReason, ConnectionSequence, Dating, Gap, GapReason, Generation,
     Message, Proof, Signal, SignalKind,
 };
+pub use table::State;
 pub use time::{Millis, Timestamp};
 pub use transition::{Cause, Judged, LastSignal, Outage, ResolvedBy, Transition, TransitionKind};

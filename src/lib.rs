@@ -9,6 +9,7 @@ pub mod config;
 pub mod devhub;
 pub mod engine;
 pub mod metrics;
+pub mod partitions;
 pub mod shutdown;
 pub mod sink;
 pub mod source;

@@ -134,4 +134,12 @@ pub enum SourceError {
         /// What is wrong and what to do.
         message: String,
     },
+    /// It can't go on, and did not apply everything: after the next start it is read again.
+    #[error("source {source_name}: {message}")]
+    Failed {
+        /// The source.
+        source_name: String,
+        /// What happened.
+        message: String,
+    },
 }

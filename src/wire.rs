@@ -42,10 +42,7 @@ pub fn decode<'a>(
     received_at: Timestamp,
     latest_plausible: Timestamp,
 ) -> Result<Decoded<'a>, Reject> {
-    let now = Instants {
-        received_at,
-        latest_plausible,
-    };
+    let now = Instants { received_at, latest_plausible };
     match raw {
         RawMessage::Amqp10(message) => {
             check_size(message.len())?;
@@ -107,6 +104,17 @@ pub struct Amqp091Message {
     pub content_type: Option<String>,
     /// The body.
     pub body: Bytes,
+    /// Set if the message was not fit to be decoded by the client library: it goes to the dead letter for this reason.
+    pub quarantined: Option<Quarantined>,
+}
+
+/// Why a guard in front of a client library took a message apart, and what it kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The class.
+    pub reason: RejectReason,
+    /// The first bytes of its properties as they came.
+    pub properties: Bytes,
 }
 
 /// A value of a header or an application property.
@@ -245,6 +253,19 @@ pub enum IgnoredKind {
     UnknownSource,
 }
 
+impl IgnoredKind {
+    /// The name used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TwinChange => "twin_change",
+            Self::DigitalTwinChange => "digital_twin_change",
+            Self::JobLifecycle => "job_lifecycle",
+            Self::UnknownOperation => "unknown_operation",
+            Self::UnknownSource => "unknown_source",
+        }
+    }
+}
+
 impl Decoded<'_> {
     /// The same, borrowing nothing.
     pub fn into_owned(self) -> Decoded<'static> {
@@ -290,23 +311,14 @@ impl Decoded<'_> {
                 conditions,
                 created_by_device,
             } => Some(Signal {
-                identity: IdentityRef {
-                    hub,
-                    device,
-                    module: module.as_deref(),
-                },
+                identity: IdentityRef { hub, device, module: module.as_deref() },
                 kind: *kind,
                 generation: *generation,
                 conditions: *conditions,
                 created_by_device: *created_by_device,
             }),
         };
-        Message {
-            sequence,
-            event_time: self.event_time,
-            append_time: self.append_time,
-            signal,
-        }
+        Message { sequence, event_time: self.event_time, append_time: self.append_time, signal }
     }
 }
 
@@ -343,10 +355,7 @@ pub enum RejectReason {
 
 impl Reject {
     fn new(reason: RejectReason, detail: impl Into<String>) -> Self {
-        Self {
-            reason,
-            detail: detail.into(),
-        }
+        Self { reason, detail: detail.into() }
     }
 }
 

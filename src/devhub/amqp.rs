@@ -43,6 +43,8 @@ mod request;
 mod sasl;
 mod seats;
 mod selector;
+#[cfg(test)]
+mod tests;
 mod token;
 mod websocket;
 
@@ -96,8 +98,7 @@ impl Hub {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
-        self.serve_with(EndpointOptions::default(), listener, stop)
-            .await
+        self.serve_with(EndpointOptions::default(), listener, stop).await
     }
 
     /// [`Hub::serve`] with options. One hub can be served by several endpoints.
@@ -111,12 +112,7 @@ impl Hub {
         if !address.ip().is_loopback() {
             return Err(ServeError::NotLoopback(address));
         }
-        let endpoint = Arc::new(Endpoint {
-            hub: self,
-            options,
-            address,
-            seats: Seats::default(),
-        });
+        let endpoint = Arc::new(Endpoint { hub: self, options, address, seats: Seats::default() });
         accept_all(endpoint, listener, stop).await
     }
 }
@@ -209,7 +205,5 @@ where
 }
 
 async fn within_handshake<F: Future>(future: F) -> Result<F::Output, ConnectionError> {
-    tokio::time::timeout(HANDSHAKE, future)
-        .await
-        .map_err(|_| ConnectionError::TooSlow)
+    tokio::time::timeout(HANDSHAKE, future).await.map_err(|_| ConnectionError::TooSlow)
 }

@@ -162,11 +162,9 @@ impl Hub {
 
     /// The partition that holds all messages of a device and its modules.
     pub fn partition_of(&self, device: &str) -> usize {
-        let fnv = device
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-            });
+        let fnv = device.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
         let count = self.inner.partitions.len() as u64;
         usize::try_from((fnv >> 32) % count).unwrap_or(0)
     }
@@ -180,13 +178,7 @@ impl Hub {
         now: Timestamp,
     ) -> Result<(usize, i64), HubError> {
         let sections = stamp::sections(&message);
-        self.ingest(
-            &message.device,
-            message.module.as_deref(),
-            None,
-            &sections,
-            now,
-        )
+        self.ingest(&message.device, message.module.as_deref(), None, &sections, now)
     }
 
     /// [`Hub::device_to_cloud`] for a message whose sections behind the annotations are encoded already.
@@ -229,12 +221,7 @@ impl Hub {
         }
         lock(&self.inner.registry).change(device, module, change, now)?;
         let notice = stamp::lifecycle(&self.inner.options.name, device, module, change, now);
-        self.append(
-            self.partition_of(device),
-            &notice.stamps,
-            &notice.sections,
-            now,
-        )
+        self.append(self.partition_of(device), &notice.stamps, &notice.sections, now)
     }
 
     /// Appends a connection-state notification with a `sequenceNumber` above all earlier ones ("IoT Hub
@@ -248,20 +235,9 @@ impl Hub {
     ) -> Result<(usize, i64), HubError> {
         self.admit(device, module, now)?;
         let sequence = lock(&self.inner.registry).next_connection_sequence(now);
-        let notice = stamp::connection(
-            &self.inner.options.name,
-            device,
-            module,
-            connected,
-            &sequence,
-            now,
-        );
-        self.append(
-            self.partition_of(device),
-            &notice.stamps,
-            &notice.sections,
-            now,
-        )
+        let notice =
+            stamp::connection(&self.inner.options.name, device, module, connected, &sequence, now);
+        self.append(self.partition_of(device), &notice.stamps, &notice.sections, now)
     }
 
     /// Appends a message that no device sent, as a publisher of a plain event hub does: the broker's own annotations,
@@ -323,11 +299,7 @@ impl Hub {
     }
 
     fn log(&self, partition: usize) -> Result<MutexGuard<'_, PartitionLog>, HubError> {
-        let log = self
-            .inner
-            .partitions
-            .get(partition)
-            .ok_or(HubError::NoPartition(partition))?;
+        let log = self.inner.partitions.get(partition).ok_or(HubError::NoPartition(partition))?;
         Ok(lock(log))
     }
 
@@ -379,10 +351,7 @@ impl Hub {
 
     /// When the event hub was created.
     pub fn created(&self) -> Timestamp {
-        self.inner
-            .partitions
-            .first()
-            .map_or(Timestamp::MIN, |log| lock(log).created())
+        self.inner.partitions.first().map_or(Timestamp::MIN, |log| lock(log).created())
     }
 }
 

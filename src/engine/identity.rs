@@ -32,11 +32,7 @@ pub struct Identity {
 impl Identity {
     /// Borrows it.
     pub fn as_ref(&self) -> IdentityRef<'_> {
-        IdentityRef {
-            hub: &self.hub,
-            device: &self.device,
-            module: self.module.as_deref(),
-        }
+        IdentityRef { hub: &self.hub, device: &self.device, module: self.module.as_deref() }
     }
 }
 
@@ -44,12 +40,7 @@ impl Identity {
 /// can't forge a line of a log.
 impl fmt::Display for IdentityRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}",
-            self.hub.escape_debug(),
-            self.device.escape_debug()
-        )?;
+        write!(f, "{}/{}", self.hub.escape_debug(), self.device.escape_debug())?;
         match self.module {
             Some(module) => write!(f, "/{}", module.escape_debug()),
             None => Ok(()),
@@ -98,11 +89,7 @@ mod tests {
 
     #[test]
     fn an_id_of_128_odd_characters_is_kept_and_one_of_129_is_refused() {
-        let odd: String = "-:.+%_#*?!(),=@;$'{}~/ "
-            .chars()
-            .cycle()
-            .take(128)
-            .collect();
+        let odd: String = "-:.+%_#*?!(),=@;$'{}~/ ".chars().cycle().take(128).collect();
         assert_eq!(check_id(&odd), Ok(()));
         assert_eq!(check_id(&format!("{odd}x")), Err(IdError::TooLong(129)));
         assert_eq!(check_id(""), Err(IdError::Empty));
@@ -112,11 +99,7 @@ mod tests {
 
     #[test]
     fn a_displayed_identity_can_not_break_a_line() {
-        let id = IdentityRef {
-            hub: "h",
-            device: "a\n\u{202e}b",
-            module: Some("m\""),
-        };
+        let id = IdentityRef { hub: "h", device: "a\n\u{202e}b", module: Some("m\"") };
         assert_eq!(id.to_string(), "h/a\\n\\u{202e}b/m\\\"");
     }
 }

@@ -91,31 +91,24 @@ impl Policy {
     pub fn terms(&self, identity: IdentityRef<'_>) -> Option<(u16, Terms)> {
         let found = self.rules.iter().position(|rule| rule.matches(identity));
         match (found, identity.module) {
-            (Some(index), _) => Some((
-                u16::try_from(index).unwrap_or(u16::MAX),
-                self.rules[index].terms,
-            )),
-            (None, None) => Some((
-                u16::try_from(self.rules.len()).unwrap_or(u16::MAX),
-                self.default,
-            )),
+            (Some(index), _) => {
+                Some((u16::try_from(index).unwrap_or(u16::MAX), self.rules[index].terms))
+            }
+            (None, None) => {
+                Some((u16::try_from(self.rules.len()).unwrap_or(u16::MAX), self.default))
+            }
             (None, Some(_)) => None,
         }
     }
 
     /// The terms behind an index that [`Policy::terms`] gave.
     pub fn terms_at(&self, index: u16) -> Terms {
-        self.rules
-            .get(usize::from(index))
-            .map_or(self.default, |rule| rule.terms)
+        self.rules.get(usize::from(index)).map_or(self.default, |rule| rule.terms)
     }
 
     /// The smallest grace of any rule: the default of `clock.bridge`.
     pub fn smallest_grace_ms(&self) -> Millis {
-        self.rules
-            .iter()
-            .map(|rule| rule.terms.grace_ms)
-            .fold(self.default.grace_ms, Millis::min)
+        self.rules.iter().map(|rule| rule.terms.grace_ms).fold(self.default.grace_ms, Millis::min)
     }
 }
 
@@ -168,20 +161,11 @@ mod tests {
     use super::*;
 
     fn terms(window_ms: Millis) -> Terms {
-        Terms {
-            window_ms,
-            grace_ms: 10,
-            first_window_ms: 100,
-            proof_of_life: ProofOfLife::Any,
-        }
+        Terms { window_ms, grace_ms: 10, first_window_ms: 100, proof_of_life: ProofOfLife::Any }
     }
 
     fn device(device: &str) -> IdentityRef<'_> {
-        IdentityRef {
-            hub: "h",
-            device,
-            module: None,
-        }
+        IdentityRef { hub: "h", device, module: None }
     }
 
     #[test]
@@ -226,18 +210,9 @@ mod tests {
         };
         assert_eq!(policy.terms(device("pump-1")), Some((0, terms(2))));
         assert_eq!(policy.terms(device("other")), Some((1, terms(3))));
-        let module = IdentityRef {
-            module: Some("sensor"),
-            ..device("gw-1")
-        };
+        let module = IdentityRef { module: Some("sensor"), ..device("gw-1") };
         assert_eq!(policy.terms(module), Some((2, terms(4))));
-        assert_eq!(
-            policy.terms(IdentityRef {
-                module: Some("camera"),
-                ..device("gw-1")
-            }),
-            None
-        );
+        assert_eq!(policy.terms(IdentityRef { module: Some("camera"), ..device("gw-1") }), None);
         assert_eq!(policy.terms_at(3), terms(1));
     }
 }

@@ -56,10 +56,7 @@ mod tests {
 
     #[test]
     fn prints_as_rfc_3339_in_utc_with_milliseconds() {
-        assert_eq!(
-            Timestamp::from_ms(1_767_225_661_187).to_string(),
-            "2026-01-01T00:01:01.187Z"
-        );
+        assert_eq!(Timestamp::from_ms(1_767_225_661_187).to_string(), "2026-01-01T00:01:01.187Z");
         assert_eq!(Timestamp::MIN.to_string(), "-9223372036854775808ms");
     }
 

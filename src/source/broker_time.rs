@@ -19,10 +19,7 @@ impl BrokerTime {
     /// Takes note of a broker's stamp received at boot time `boot_ms`.
     pub fn observe(&mut self, stamp: Timestamp, boot_ms: Millis) {
         let offset = stamp.as_ms().saturating_sub(boot_ms);
-        if self
-            .best
-            .is_none_or(|(best, at)| offset >= best.saturating_sub(drift(boot_ms - at)))
-        {
+        if self.best.is_none_or(|(best, at)| offset >= best.saturating_sub(drift(boot_ms - at))) {
             self.best = Some((offset, boot_ms));
         }
     }
@@ -56,9 +53,6 @@ mod tests {
         time.observe(Timestamp::from_ms(10_190), 200); // 10 ms late
         time.observe(Timestamp::from_ms(10_200), 300); // 100 ms late
         assert_eq!(time.at(300, wall, 0), Timestamp::from_ms(10_290));
-        assert_eq!(
-            time.at(1_000_200, wall, 0),
-            Timestamp::from_ms(9_990 + 1_000_200 - 200)
-        );
+        assert_eq!(time.at(1_000_200, wall, 0), Timestamp::from_ms(9_990 + 1_000_200 - 200));
     }
 }

@@ -22,17 +22,11 @@ enum Content<'a> {
 
 impl<'a> Body<'a> {
     pub(super) fn bytes(bytes: impl Into<Cow<'a, [u8]>>) -> Self {
-        Self {
-            content: Content::Bytes(bytes.into()),
-            parsed: OnceCell::new(),
-        }
+        Self { content: Content::Bytes(bytes.into()), parsed: OnceCell::new() }
     }
 
     pub(super) fn json_value(value: &'a Value) -> Self {
-        Self {
-            content: Content::Json(value),
-            parsed: OnceCell::new(),
-        }
+        Self { content: Content::Json(value), parsed: OnceCell::new() }
     }
 
     /// Adds a data section: an AMQP 1.0 body is the concatenation of all of them (part 3, section 3.2.6).
@@ -48,10 +42,9 @@ impl<'a> Body<'a> {
         match &self.content {
             Content::Empty => None,
             Content::Json(value) => Some(value),
-            Content::Bytes(bytes) => self
-                .parsed
-                .get_or_init(|| serde_json::from_slice(bytes).ok())
-                .as_ref(),
+            Content::Bytes(bytes) => {
+                self.parsed.get_or_init(|| serde_json::from_slice(bytes).ok()).as_ref()
+            }
         }
     }
 

@@ -20,11 +20,9 @@ pub(super) fn read(fields: &Fields<'_>, profile: &Profile, now: Instants) -> Dat
     match profile.event_time {
         EventTimeFrom::Stamps => clamp(stamp(Name::Ingress).or(append_time), append_time),
         EventTimeFrom::TrustedHeader => clamp(trusted(fields, profile), append_time),
-        EventTimeFrom::Receipt => Dates {
-            event_time: Some(now.received_at),
-            append_time: None,
-            clamped: false,
-        },
+        EventTimeFrom::Receipt => {
+            Dates { event_time: Some(now.received_at), append_time: None, clamped: false }
+        }
     }
 }
 
@@ -32,11 +30,7 @@ pub(super) fn read(fields: &Fields<'_>, profile: &Profile, now: Instants) -> Dat
 fn clamp(event_time: Option<Timestamp>, append_time: Option<Timestamp>) -> Dates {
     let clamped =
         matches!((event_time, append_time), (Some(event), Some(append)) if event > append);
-    Dates {
-        event_time: if clamped { append_time } else { event_time },
-        append_time,
-        clamped,
-    }
+    Dates { event_time: if clamped { append_time } else { event_time }, append_time, clamped }
 }
 
 fn trusted(fields: &Fields<'_>, profile: &Profile) -> Option<Timestamp> {

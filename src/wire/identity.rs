@@ -48,19 +48,13 @@ impl<'a> Claimed<'a> {
     /// Fills in what is missing from another place of a notification.
     pub(super) fn or(self, device: Option<Cow<'a, str>>, module: Option<Cow<'a, str>>) -> Self {
         let other = Self { device, module }.without_empty();
-        Self {
-            device: self.device.or(other.device),
-            module: self.module.or(other.module),
-        }
+        Self { device: self.device.or(other.device), module: self.module.or(other.module) }
     }
 
     /// Checks the ids.
     pub(super) fn check(self) -> Result<Ids<'a>, Reject> {
         let device = self.device.ok_or_else(|| {
-            Reject::new(
-                RejectReason::NoIdentity,
-                "there is no device id where this source has it",
-            )
+            Reject::new(RejectReason::NoIdentity, "there is no device id where this source has it")
         })?;
         check("device", &device)?;
         if let Some(module) = &self.module {
@@ -96,9 +90,9 @@ fn owned_or_borrowed<'a>(
     match from {
         FieldFrom::Header(_) => header?.id(),
         FieldFrom::RoutingKeySegment(index) => segment(fields, *index).map(Cow::Borrowed),
-        FieldFrom::JsonPointer(_) => find(fields, from, None)?
-            .id()
-            .map(|id| Cow::Owned(id.into_owned())),
+        FieldFrom::JsonPointer(_) => {
+            find(fields, from, None)?.id().map(|id| Cow::Owned(id.into_owned()))
+        }
     }
 }
 
@@ -123,10 +117,7 @@ pub(super) fn hub<'a>(
             .filter(|name| !name.is_empty()),
     };
     let name = name.ok_or_else(|| {
-        Reject::new(
-            RejectReason::NoHub,
-            "the property that hub_property names is missing or empty",
-        )
+        Reject::new(RejectReason::NoHub, "the property that hub_property names is missing or empty")
     })?;
     check("hub", &name)?;
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {

@@ -35,13 +35,6 @@ pub(super) struct Record {
     data_base64: Option<String>,
 }
 
-/// The `x-opt-sequence-number` of a line; `None` if it has none, and the line is to be counted instead.
-pub fn sequence_number(line: &[u8]) -> Result<Option<i64>, Reject> {
-    let record = Record::parse(line)?;
-    let number = record.message_annotations.get("x-opt-sequence-number");
-    Ok(number.and_then(Value::as_i64))
-}
-
 impl Record {
     /// Nesting is limited by the parser (128 levels).
     pub(super) fn parse(line: &[u8]) -> Result<Self, Reject> {
@@ -54,10 +47,7 @@ impl Record {
                     "the line is not JSON, or nested too deep"
                 }
             };
-            Reject::new(
-                RejectReason::Malformed,
-                format!("{class}, column {}", error.column()),
-            )
+            Reject::new(RejectReason::Malformed, format!("{class}, column {}", error.column()))
         })
     }
 
@@ -72,9 +62,7 @@ impl Record {
             fields.annotation(name.as_bytes(), || Ok::<_, Reject>(Scalar::from(value)))?;
         }
         for (name, value) in &self.application_properties {
-            fields.property(profile, name.as_bytes(), || {
-                Ok::<_, Reject>(Scalar::from(value))
-            })?;
+            fields.property(profile, name.as_bytes(), || Ok::<_, Reject>(Scalar::from(value)))?;
         }
         Ok(fields)
     }
@@ -90,10 +78,7 @@ impl Record {
             return Ok(Body::default());
         };
         let bytes = STANDARD.decode(encoded).map_err(|_| {
-            Reject::new(
-                RejectReason::Malformed,
-                "`dataBase64` is not standard base64",
-            )
+            Reject::new(RejectReason::Malformed, "`dataBase64` is not standard base64")
         })?;
         Ok(Body::bytes(bytes))
     }

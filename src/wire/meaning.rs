@@ -58,9 +58,9 @@ fn origin(fields: &Fields<'_>, profile: &Profile) -> Origin {
         return Origin::Telemetry;
     }
     match (fields.stamp(profile.stamps, Name::Source), profile.stamps) {
-        (Some(source), _) => source
-            .text()
-            .map_or(Origin::Ignored(IgnoredKind::UnknownSource), named_origin),
+        (Some(source), _) => {
+            source.text().map_or(Origin::Ignored(IgnoredKind::UnknownSource), named_origin)
+        }
         (None, Stamps::Properties) => Origin::Telemetry,
         (None, Stamps::Annotations) => Origin::Ignored(IgnoredKind::UnknownSource),
     }
@@ -99,11 +99,7 @@ fn telemetry<'a>(fields: &Fields<'a>, profile: &'a Profile) -> Result<(Meaning<'
     };
     let will = (fields.properties.text(Name::MessageType))
         .is_some_and(|kind| kind.eq_ignore_ascii_case("Will"));
-    let kind = if will {
-        SignalKind::LastWill
-    } else {
-        SignalKind::Telemetry
-    };
+    let kind = if will { SignalKind::LastWill } else { SignalKind::Telemetry };
     let hub = identity::hub(fields, profile, None)?;
     let meaning = signal(fields, profile, hub, claimed.check()?, kind);
     Ok((meaning, spoof_suspected))

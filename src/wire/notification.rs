@@ -55,10 +55,7 @@ pub(super) fn ids<'a>(
     let property = |name| fields.properties.text(name).map(Cow::Borrowed);
     let member = |name| fields.body.member(name).map(|id| Cow::Owned(id.to_owned()));
     let claimed = Claimed::stamped(fields, profile)
-        .or(
-            property(Name::NotifiedDevice),
-            property(Name::NotifiedModule),
-        )
+        .or(property(Name::NotifiedDevice), property(Name::NotifiedModule))
         .or(member("deviceId"), member("moduleId"));
     let of_module = class == Class::ModuleLifecycle
         || operation(fields).is_some_and(|name| name.to_ascii_lowercase().contains("module"));
@@ -74,12 +71,7 @@ pub(super) fn ids<'a>(
 /// The hub's name as the notification has it.
 pub(super) fn hub<'a>(fields: &Fields<'a>) -> Option<Cow<'a, str>> {
     let property = fields.properties.text(Name::NotifiedHub).map(Cow::Borrowed);
-    property.or_else(|| {
-        fields
-            .body
-            .member("hubName")
-            .map(|name| Cow::Owned(name.to_owned()))
-    })
+    property.or_else(|| fields.body.member("hubName").map(|name| Cow::Owned(name.to_owned())))
 }
 
 fn operation<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
@@ -88,11 +80,7 @@ fn operation<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
 
 /// The `sequenceNumber` of a connection event. One that can't be read is zero: it is never newer than another.
 fn sequence(fields: &Fields<'_>) -> ConnectionSequence {
-    fields
-        .body
-        .member("sequenceNumber")
-        .and_then(parse_sequence)
-        .unwrap_or_default()
+    fields.body.member("sequenceNumber").and_then(parse_sequence).unwrap_or_default()
 }
 
 /// Up to 64 hexadecimal digits of either case, padded on the left.

@@ -20,9 +20,9 @@ pub(super) enum Node {
 
 /// The path of an address in lower case, without scheme, authority and outer slashes: names compare without case.
 pub(super) fn path(address: &str) -> String {
-    let path = address.split_once("://").map_or(address, |(_, rest)| {
-        rest.split_once('/').map_or("", |(_, path)| path)
-    });
+    let path = address
+        .split_once("://")
+        .map_or(address, |(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
     path.trim_matches('/').to_ascii_lowercase()
 }
 
@@ -39,9 +39,7 @@ pub(super) fn node(address: &str, hub: &Hub) -> Result<Node, Fault> {
         return entity_node(rest, hub).unwrap_or_else(|| Err(not_found(address)));
     }
     match below(&path, "messages/events") {
-        Some(rest) => Ok(Node::Events {
-            management: rest == "$management",
-        }),
+        Some(rest) => Ok(Node::Events { management: rest == "$management" }),
         None => Err(not_found(address)),
     }
 }
@@ -59,15 +57,13 @@ fn entity_node(rest: &str, hub: &Hub) -> Option<Result<Node, Fault>> {
     match parts[..] {
         [] => Some(Ok(Node::Entity { partition: None })),
         ["$management"] => Some(Ok(Node::Management)),
-        ["partitions", number] => Some(partition(number, hub).map(|partition| Node::Entity {
-            partition: Some(partition),
-        })),
-        ["consumergroups", group, "partitions", number] => {
-            Some(partition(number, hub).map(|partition| Node::Partition {
-                group: group.to_owned(),
-                partition,
-            }))
-        }
+        ["partitions", number] => Some(
+            partition(number, hub).map(|partition| Node::Entity { partition: Some(partition) }),
+        ),
+        ["consumergroups", group, "partitions", number] => Some(
+            partition(number, hub)
+                .map(|partition| Node::Partition { group: group.to_owned(), partition }),
+        ),
         _ => None,
     }
 }
@@ -113,24 +109,15 @@ mod tests {
             },
             Timestamp::from_ms(0),
         );
-        let partition = Ok(Node::Partition {
-            group: "$default".into(),
-            partition: 3,
-        });
+        let partition = Ok(Node::Partition { group: "$default".into(), partition: 3 });
         let path = "eh1/ConsumerGroups/$Default/Partitions/3";
         assert_eq!(node(path, &hub), partition);
-        assert_eq!(
-            node(&format!("amqps://127.0.0.1:5672/{path}"), &hub),
-            partition
-        );
+        assert_eq!(node(&format!("amqps://127.0.0.1:5672/{path}"), &hub), partition);
         assert_eq!(
             node("amqps://h/eh1/Partitions/0", &hub),
             Ok(Node::Entity { partition: Some(0) })
         );
-        assert_eq!(
-            node("sb://h/eh1/", &hub),
-            Ok(Node::Entity { partition: None })
-        );
+        assert_eq!(node("sb://h/eh1/", &hub), Ok(Node::Entity { partition: None }));
         assert_eq!(
             node("amqps://h/messages/events/$management", &hub),
             Ok(Node::Events { management: true })

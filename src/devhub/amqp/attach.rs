@@ -49,12 +49,7 @@ impl Connection {
                 format!("An attach needs a name, a role and a handle of at most {MAX_HANDLE}."),
             ));
         };
-        let request = Request {
-            fields,
-            name,
-            handle,
-            client_receives: *client_receives,
-        };
+        let request = Request { fields, name, handle, client_receives: *client_receives };
         if self.session(channel)?.links.contains_key(&handle) {
             return Err(Fault::new(
                 condition::NOT_ALLOWED,
@@ -79,15 +74,8 @@ impl Connection {
     }
 
     fn open_link(&mut self, request: &Request<'_>) -> Result<Link, Fault> {
-        let (source, target) = (
-            inside(request.fields.field(5)),
-            inside(request.fields.field(6)),
-        );
-        let terminus = if request.client_receives {
-            source
-        } else {
-            target
-        };
+        let (source, target) = (inside(request.fields.field(5)), inside(request.fields.field(6)));
+        let terminus = if request.client_receives { source } else { target };
         let address = terminus.field(0).text().unwrap_or("");
         let node = address::node(address, &self.endpoint.hub)?;
         let path = address::path(address);
@@ -95,8 +83,7 @@ impl Connection {
             return Err(unauthorized(address));
         }
         if request.client_receives {
-            self.open_outlet(request, node, path, source, target)
-                .map(Link::Outlet)
+            self.open_outlet(request, node, path, source, target).map(Link::Outlet)
         } else {
             open_inlet(node, path).map(Link::Inlet)
         }
@@ -115,10 +102,7 @@ impl Connection {
                 let start = selector::start(source.field(7))?;
                 Feed::Partition(self.open_reader(request, group, partition, &start)?)
             }
-            Node::Cbs | Node::Management => Feed::Replies {
-                node,
-                queue: VecDeque::new(),
-            },
+            Node::Cbs | Node::Management => Feed::Replies { node, queue: VecDeque::new() },
             Node::Events { management } => return Err(redirect(&self.endpoint, management)),
             Node::Entity { .. } => {
                 return Err(Fault::new(
@@ -158,15 +142,10 @@ impl Connection {
             .map_err(|error| invalid(&error))?;
         let properties = request.fields.field(13);
         let epoch = properties.entry(EPOCH).and_then(Value::integer);
-        let name = properties
-            .entry(RECEIVER_NAME)
-            .and_then(Value::text)
-            .unwrap_or(request.name);
+        let name = properties.entry(RECEIVER_NAME).and_then(Value::text).unwrap_or(request.name);
         let metrics = request.fields.field(12).lists_symbol(RUNTIME_METRIC);
         let seat =
-            self.endpoint
-                .seats
-                .take((group, partition), epoch, name, Arc::clone(&self.wake))?;
+            self.endpoint.seats.take((group, partition), epoch, name, Arc::clone(&self.wake))?;
         Ok(Reader::new(&self.endpoint, partition, next, metrics, seat))
     }
 
@@ -179,10 +158,8 @@ impl Connection {
             list.resize(length, Value::Null);
             described(code, list)
         };
-        let (mut source, mut target) = (
-            echo(5, SOURCE, SOURCE_FIELDS),
-            echo(6, TARGET, TARGET_FIELDS),
-        );
+        let (mut source, mut target) =
+            (echo(5, SOURCE, SOURCE_FIELDS), echo(6, TARGET, TARGET_FIELDS));
         if !granted && request.client_receives {
             source = Value::Null;
         } else if !granted {
@@ -203,11 +180,7 @@ impl Connection {
             target,
             Value::Null,
             Value::Bool(false),
-            if request.client_receives {
-                Value::Uint(0)
-            } else {
-                Value::Null
-            },
+            if request.client_receives { Value::Uint(0) } else { Value::Null },
             Value::Ulong(MAX_MESSAGE_BYTES as u64),
             offered,
             Value::Null,
@@ -233,13 +206,9 @@ impl Connection {
 
 fn open_inlet(node: Node, path: String) -> Result<Inlet, Fault> {
     match node {
-        Node::Cbs | Node::Management | Node::Entity { .. } => Ok(Inlet {
-            node,
-            path,
-            delivery_count: 0,
-            used: 0,
-            partial: None,
-        }),
+        Node::Cbs | Node::Management | Node::Entity { .. } => {
+            Ok(Inlet { node, path, delivery_count: 0, used: 0, partial: None })
+        }
         Node::Partition { .. } | Node::Events { .. } => Err(Fault::new(
             condition::NOT_ALLOWED,
             format!("'{path}' can't be sent to; address the event hub or one of its partitions."),
@@ -260,10 +229,8 @@ fn redirect(endpoint: &Endpoint, management: bool) -> Fault {
     let (host, port) = endpoint.options.redirect.clone().unwrap_or(own);
     let suffix = if management { "$management" } else { "" };
     let entity = &endpoint.hub.options().entity;
-    let mut fault = Fault::new(
-        condition::REDIRECT,
-        format!("The events of this hub are at '{host}'."),
-    );
+    let mut fault =
+        Fault::new(condition::REDIRECT, format!("The events of this hub are at '{host}'."));
     fault.info = vec![
         (Value::symbol("hostname"), Value::string(&host)),
         (Value::symbol("network-host"), Value::string(&host)),

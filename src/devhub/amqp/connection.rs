@@ -224,9 +224,7 @@ impl Connection {
     fn on_open(&mut self, fields: &Value) {
         self.opened = true;
         let theirs = uint(fields.field(2)).and_then(|size| usize::try_from(size).ok());
-        self.max_frame = theirs
-            .unwrap_or(usize::MAX)
-            .clamp(MIN_MAX_FRAME, frame::MAX_FRAME_BYTES);
+        self.max_frame = theirs.unwrap_or(usize::MAX).clamp(MIN_MAX_FRAME, frame::MAX_FRAME_BYTES);
         self.heartbeat = uint(fields.field(4))
             .filter(|ms| *ms > 0)
             .map(|ms| Duration::from_millis(u64::from(ms)) / 2);
@@ -264,10 +262,7 @@ impl Connection {
     /// The session of a channel; an error, which ends the connection, if there is none.
     pub(super) fn session(&mut self, channel: u16) -> Result<&mut Session, Fault> {
         self.sessions.get_mut(&channel).ok_or_else(|| {
-            Fault::new(
-                condition::NOT_ALLOWED,
-                format!("There is no session on channel {channel}."),
-            )
+            Fault::new(condition::NOT_ALLOWED, format!("There is no session on channel {channel}."))
         })
     }
 
@@ -281,9 +276,7 @@ impl Connection {
         {
             let counted = uint(fields.field(5)).unwrap_or(0);
             let granted = uint(fields.field(6)).unwrap_or(0);
-            let credit = counted
-                .wrapping_add(granted)
-                .wrapping_sub(outlet.delivery_count);
+            let credit = counted.wrapping_add(granted).wrapping_sub(outlet.delivery_count);
             // Beyond half the number space the client took back credit that is used up.
             outlet.credit = if credit > u32::MAX / 2 { 0 } else { credit };
             outlet.drain = fields.field(8) == &Value::Bool(true);
@@ -328,11 +321,7 @@ impl Connection {
             Guard::Open => true,
             Guard::AnyToken => self.keyed || !self.grants.is_empty(),
             Guard::Path(path) => {
-                self.keyed
-                    || self
-                        .grants
-                        .iter()
-                        .any(|grant| covers(&grant.resource, path))
+                self.keyed || self.grants.iter().any(|grant| covers(&grant.resource, path))
             }
         }
     }

@@ -141,9 +141,7 @@ impl Sender<'_> {
         while *credit > 0 && self.out.len() < HIGH_WATER {
             records.clear();
             let max = usize::try_from(CHUNK.min(*credit)).unwrap_or(1);
-            *due = hub
-                .read(reader.partition, reader.next, max, &mut records)
-                .unwrap_or(None);
+            *due = hub.read(reader.partition, reader.next, max, &mut records).unwrap_or(None);
             if records.is_empty() {
                 return true;
             }
@@ -196,11 +194,7 @@ impl Sender<'_> {
             Value::Bool(false),
             Value::Bool(false),
         ];
-        put_described(
-            self.out,
-            Performative::Transfer.code(),
-            &Value::List(fields),
-        );
+        put_described(self.out, Performative::Transfer.code(), &Value::List(fields));
         for part in payload {
             self.out.put_slice(part);
         }
@@ -219,19 +213,10 @@ fn runtime_metrics(reader: &Reader, hub: &Hub) -> BytesMut {
         return out;
     };
     let entries = [
-        (
-            "last_enqueued_sequence_number",
-            Value::Long(info.last_sequence),
-        ),
+        ("last_enqueued_sequence_number", Value::Long(info.last_sequence)),
         ("last_enqueued_offset", Value::String(info.last_offset)),
-        (
-            "last_enqueued_time_utc",
-            Value::Timestamp(info.last_appended.as_ms()),
-        ),
-        (
-            "runtime_info_retrieval_time_utc",
-            Value::Timestamp(crate::clock::wall().as_ms()),
-        ),
+        ("last_enqueued_time_utc", Value::Timestamp(info.last_appended.as_ms())),
+        ("runtime_info_retrieval_time_utc", Value::Timestamp(crate::clock::wall().as_ms())),
     ];
     let entries = entries.map(|(name, value)| (Value::symbol(name), value));
     put_described(&mut out, DELIVERY_ANNOTATIONS, &Value::Map(entries.into()));

@@ -119,10 +119,7 @@ fn gather(
         Some(delivery) => delivery,
         None => Partial {
             id: uint(fields.field(1)).ok_or_else(|| {
-                Fault::new(
-                    condition::DECODE,
-                    "The first transfer of a delivery needs an id.",
-                )
+                Fault::new(condition::DECODE, "The first transfer of a delivery needs an id.")
             })?,
             format: uint(fields.field(3)).unwrap_or(0),
             settled: false,
@@ -155,10 +152,7 @@ fn publish(hub: &Hub, partition: Option<usize>, delivery: Delivery) -> Result<()
     if delivery.format != BATCH {
         return publish_event(hub, partition, None, &envelope);
     }
-    let key = envelope
-        .annotations
-        .entry(PARTITION_KEY)
-        .and_then(Value::text);
+    let key = envelope.annotations.entry(PARTITION_KEY).and_then(Value::text);
     for encoded in &envelope.data {
         let event = Message::decode(encoded.clone()).map_err(undecodable)?;
         publish_event(hub, partition, key, &event)?;
@@ -176,13 +170,9 @@ fn publish_event(
     let key = event.annotations.entry(PARTITION_KEY).and_then(Value::text);
     let appended = match (key.or(batch_key), event.property("deviceId")) {
         (Some(device), _) => hub.ingest(device, None, partition, &event.bare, now),
-        (None, Some(device)) => hub.ingest(
-            device,
-            event.property("moduleId"),
-            partition,
-            &event.bare,
-            now,
-        ),
+        (None, Some(device)) => {
+            hub.ingest(device, event.property("moduleId"), partition, &event.bare, now)
+        }
         (None, None) => {
             let annotations = event.annotations.entries();
             hub.publish(partition.unwrap_or(0), annotations, &event.bare, now)
@@ -201,8 +191,5 @@ fn publish_event(
 }
 
 fn undecodable(error: DecodeError) -> Fault {
-    Fault::new(
-        condition::DECODE,
-        format!("The message can't be decoded: {error}."),
-    )
+    Fault::new(condition::DECODE, format!("The message can't be decoded: {error}."))
 }

@@ -136,15 +136,8 @@ impl Link {
     /// The path that a token has to cover for this link; `None`: any token, or none at all.
     pub(super) fn guarded_path(&self) -> Guard<'_> {
         match self {
-            Self::Outlet(Outlet {
-                feed: Feed::Partition(_),
-                path,
-                ..
-            }) => Guard::Path(path),
-            Self::Outlet(Outlet {
-                feed: Feed::Replies { node, .. },
-                ..
-            })
+            Self::Outlet(Outlet { feed: Feed::Partition(_), path, .. }) => Guard::Path(path),
+            Self::Outlet(Outlet { feed: Feed::Replies { node, .. }, .. })
             | Self::Inlet(Inlet { node, .. }) => guard(node, self.path()),
         }
     }
@@ -215,13 +208,7 @@ impl Reader {
         metrics: bool,
         seat: Seat,
     ) -> Self {
-        Self {
-            partition,
-            next,
-            metrics,
-            seat,
-            _open: OpenReceiver::count(endpoint),
-        }
+        Self { partition, next, metrics, seat, _open: OpenReceiver::count(endpoint) }
     }
 }
 

@@ -16,17 +16,10 @@ pub(super) fn answer(hub: &Hub, request: &Message) -> Bytes {
         return failed(request, 503, condition::SERVER_BUSY, "The server is busy.");
     }
     if request.property("operation") != Some("READ") {
-        return failed(
-            request,
-            501,
-            "amqp:not-implemented",
-            "Only READ is supported.",
-        );
+        return failed(request, 501, "amqp:not-implemented", "Only READ is supported.");
     }
     let entity = &hub.options().entity;
-    let named = request
-        .property("name")
-        .is_some_and(|name| name.eq_ignore_ascii_case(entity));
+    let named = request.property("name").is_some_and(|name| name.eq_ignore_ascii_case(entity));
     if !named {
         return failed(
             request,
@@ -37,9 +30,7 @@ pub(super) fn answer(hub: &Hub, request: &Message) -> Bytes {
     }
     let body = match request.property("type") {
         Some(EVENT_HUB) => Some(event_hub(hub)),
-        Some(PARTITION) => request
-            .property("partition")
-            .and_then(|text| partition(hub, text)),
+        Some(PARTITION) => request.property("partition").and_then(|text| partition(hub, text)),
         Some(_) | None => None,
     };
     match body {
@@ -47,12 +38,7 @@ pub(super) fn answer(hub: &Hub, request: &Message) -> Bytes {
             crate::devhub::hub::add(&hub.counters().management_reads);
             reply(request, 200, "OK", None, body)
         }
-        None => failed(
-            request,
-            400,
-            condition::ARGUMENT,
-            "The type or the partition is invalid.",
-        ),
+        None => failed(request, 400, condition::ARGUMENT, "The type or the partition is invalid."),
     }
 }
 
@@ -61,12 +47,7 @@ fn failed(request: &Message, status: i32, error: &str, description: &str) -> Byt
 }
 
 fn map(entries: Vec<(&str, Value)>) -> Value {
-    Value::Map(
-        entries
-            .into_iter()
-            .map(|(name, value)| (Value::string(name), value))
-            .collect(),
-    )
+    Value::Map(entries.into_iter().map(|(name, value)| (Value::string(name), value)).collect())
 }
 
 fn event_hub(hub: &Hub) -> Value {
@@ -76,10 +57,7 @@ fn event_hub(hub: &Hub) -> Value {
         ("name", Value::string(&hub.options().entity)),
         ("type", Value::string(EVENT_HUB)),
         ("created_at", Value::Timestamp(hub.created().as_ms())),
-        (
-            "partition_count",
-            Value::Int(i32::try_from(count).unwrap_or(i32::MAX)),
-        ),
+        ("partition_count", Value::Int(i32::try_from(count).unwrap_or(i32::MAX))),
         ("partition_ids", Value::Array(ids)),
         ("georeplication_factor", Value::Int(1)),
     ])
@@ -92,15 +70,9 @@ fn partition(hub: &Hub, text: &str) -> Option<Value> {
         ("type", Value::string(PARTITION)),
         ("partition", Value::string(text)),
         ("begin_sequence_number", Value::Long(info.begin_sequence)),
-        (
-            "last_enqueued_sequence_number",
-            Value::Long(info.last_sequence),
-        ),
+        ("last_enqueued_sequence_number", Value::Long(info.last_sequence)),
         ("last_enqueued_offset", Value::String(info.last_offset)),
-        (
-            "last_enqueued_time_utc",
-            Value::Timestamp(info.last_appended.as_ms()),
-        ),
+        ("last_enqueued_time_utc", Value::Timestamp(info.last_appended.as_ms())),
         ("is_partition_empty", Value::Bool(info.is_empty)),
     ]))
 }

@@ -80,10 +80,7 @@ pub(super) fn reply(
     put_described(&mut out, PROPERTIES, &Value::List(properties));
     let mut application = vec![
         (Value::string("status-code"), Value::Int(status)),
-        (
-            Value::string("status-description"),
-            Value::string(description),
-        ),
+        (Value::string("status-description"), Value::string(description)),
     ];
     if let Some(condition) = error {
         application.push((Value::string("error-condition"), Value::symbol(condition)));

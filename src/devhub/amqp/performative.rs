@@ -81,27 +81,12 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(condition: &'static str, description: impl Into<String>) -> Self {
-        Self {
-            condition,
-            description: description.into(),
-            info: Vec::new(),
-        }
+        Self { condition, description: description.into(), info: Vec::new() }
     }
 
     pub(super) fn value(self) -> Value {
-        let info = if self.info.is_empty() {
-            Value::Null
-        } else {
-            Value::Map(self.info)
-        };
-        described(
-            ERROR,
-            vec![
-                Value::symbol(self.condition),
-                Value::String(self.description),
-                info,
-            ],
-        )
+        let info = if self.info.is_empty() { Value::Null } else { Value::Map(self.info) };
+        described(ERROR, vec![Value::symbol(self.condition), Value::String(self.description), info])
     }
 }
 
@@ -111,11 +96,7 @@ pub(super) fn described(code: u64, fields: Vec<Value>) -> Value {
 
 /// The list inside a described value: a source, a target.
 pub(super) fn inside(value: &Value) -> &Value {
-    if let Value::Described(_, content) = value {
-        content
-    } else {
-        value
-    }
+    if let Value::Described(_, content) = value { content } else { value }
 }
 
 /// An unsigned field; `None` where it is null or too large.

@@ -46,10 +46,7 @@ impl Connection {
             ));
         };
         if queue.len() >= MAX_REPLIES {
-            return Err(Fault::new(
-                condition::RESOURCE_LIMIT,
-                "Too many replies wait for credit.",
-            ));
+            return Err(Fault::new(condition::RESOURCE_LIMIT, "Too many replies wait for credit."));
         }
         queue.push_back(answer);
         Ok(())
@@ -88,11 +85,9 @@ impl Connection {
     }
 
     fn put_token(&mut self, request: &Message) -> Bytes {
-        let (Some("put-token"), Some(audience), Some(token)) = (
-            request.property("operation"),
-            request.property("name"),
-            request.value.text(),
-        ) else {
+        let (Some("put-token"), Some(audience), Some(token)) =
+            (request.property("operation"), request.property("name"), request.value.text())
+        else {
             let text = "A put-token request needs a name and a token.";
             return reply(request, 400, text, Some(condition::ARGUMENT), Value::Null);
         };
@@ -106,13 +101,7 @@ impl Connection {
                 crate::devhub::hub::add(&self.endpoint.hub.counters().tokens);
                 reply(request, 202, "Accepted", None, Value::Null)
             }
-            Err(why) => reply(
-                request,
-                401,
-                &why,
-                Some(condition::UNAUTHORIZED),
-                Value::Null,
-            ),
+            Err(why) => reply(request, 401, &why, Some(condition::UNAUTHORIZED), Value::Null),
         }
     }
 
@@ -142,10 +131,7 @@ impl Connection {
             _ => return Err("InvalidToken: the token is of no accepted type or value".to_owned()),
         };
         let path = audience.split_once('/').map_or("", |(_, path)| path);
-        Ok(Grant {
-            resource: path.to_owned(),
-            expires,
-        })
+        Ok(Grant { resource: path.to_owned(), expires })
     }
 
     /// Drops tokens that have expired; true if there were any.

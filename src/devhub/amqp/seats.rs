@@ -57,26 +57,15 @@ impl Seats {
                 loser.displace(name, epoch);
             }
         }
-        let holder = Arc::new(Holder {
-            epoch,
-            name: name.to_owned(),
-            stolen: OnceLock::new(),
-            wake,
-        });
+        let holder =
+            Arc::new(Holder { epoch, name: name.to_owned(), stolen: OnceLock::new(), wake });
         holders.push(Arc::clone(&holder));
-        Ok(Seat {
-            place,
-            holder,
-            seats: self.clone(),
-        })
+        Ok(Seat { place, holder, seats: self.clone() })
     }
 }
 
 fn refuse(holders: &[Arc<Holder>], epoch: Option<i64>, name: &str) -> Option<Fault> {
-    let present = holders
-        .iter()
-        .filter_map(|holder| Some((holder, holder.epoch?)))
-        .next();
+    let present = holders.iter().filter_map(|holder| Some((holder, holder.epoch?))).next();
     match (present, epoch) {
         (Some((holder, held)), Some(epoch)) if held > epoch => Some(Fault::new(
             condition::STOLEN,
@@ -103,9 +92,7 @@ fn refuse(holders: &[Arc<Holder>], epoch: Option<i64>, name: &str) -> Option<Fau
 
 impl Holder {
     fn displace(&self, by: &str, epoch: i64) {
-        let own = self
-            .epoch
-            .map_or_else(|| "none".to_owned(), |epoch| epoch.to_string());
+        let own = self.epoch.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string());
         let text = format!(
             "New receiver '{by}' with higher epoch of '{epoch}' is created hence current receiver '{}' with epoch '{own}' is getting disconnected. If you are recreating the receiver, make sure a higher epoch is used.",
             self.name
@@ -126,11 +113,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut taken = self
-            .seats
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(holders) = taken.get_mut(&self.place) {
             holders.retain(|holder| !Arc::ptr_eq(holder, &self.holder));
             if holders.is_empty() {

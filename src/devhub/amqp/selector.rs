@@ -25,10 +25,7 @@ pub(super) fn start(filters: &Value) -> Result<StartFrom, Fault> {
     };
     expression.and_then(parse).ok_or_else(|| {
         let given = expression.unwrap_or("a filter of another type");
-        Fault::new(
-            condition::ARGUMENT,
-            format!("The selector filter is not supported: {given}"),
-        )
+        Fault::new(condition::ARGUMENT, format!("The selector filter is not supported: {given}"))
     })
 }
 
@@ -49,25 +46,20 @@ fn parse(expression: &str) -> Option<StartFrom> {
         None => (false, value),
     };
     let value = value.trim();
-    let value = value
-        .strip_prefix('\'')
-        .and_then(|value| value.strip_suffix('\''))
-        .unwrap_or(value);
+    let value =
+        value.strip_prefix('\'').and_then(|value| value.strip_suffix('\'')).unwrap_or(value);
     match (name, value) {
         ("x-opt-offset" | "x-opt-sequence-number", "@latest") => Some(StartFrom::Latest),
         ("x-opt-offset" | "x-opt-sequence-number", "-1") => Some(StartFrom::Earliest),
-        ("x-opt-offset", value) => Some(StartFrom::Offset {
-            offset: value.parse().ok()?,
-            inclusive,
-        }),
-        ("x-opt-sequence-number", value) => Some(StartFrom::Sequence {
-            sequence: value.parse().ok()?,
-            inclusive,
-        }),
-        ("x-opt-enqueued-time" | "x-opt-enqueuedtimeutc", value) => Some(StartFrom::Appended {
-            time: Timestamp::from_ms(value.parse().ok()?),
-            inclusive,
-        }),
+        ("x-opt-offset", value) => {
+            Some(StartFrom::Offset { offset: value.parse().ok()?, inclusive })
+        }
+        ("x-opt-sequence-number", value) => {
+            Some(StartFrom::Sequence { sequence: value.parse().ok()?, inclusive })
+        }
+        ("x-opt-enqueued-time" | "x-opt-enqueuedtimeutc", value) => {
+            Some(StartFrom::Appended { time: Timestamp::from_ms(value.parse().ok()?), inclusive })
+        }
         _ => None,
     }
 }
@@ -83,10 +75,7 @@ mod tests {
 
     #[test]
     fn all_three_descriptors_and_all_expressions_are_understood() {
-        let offset = |inclusive| StartFrom::Offset {
-            offset: 12,
-            inclusive,
-        };
+        let offset = |inclusive| StartFrom::Offset { offset: 12, inclusive };
         for descriptor in [
             Value::symbol(NAME),
             Value::Ulong(0x0000_468c_0000_0004),
@@ -99,26 +88,14 @@ mod tests {
             ("x-opt-offset > '-1'", StartFrom::Earliest),
             ("x-opt-offset > '@latest'", StartFrom::Latest),
             ("x-opt-offset >= '12'", offset(true)),
-            (
-                "x-opt-sequence-number > '7'",
-                StartFrom::Sequence {
-                    sequence: 7,
-                    inclusive: false,
-                },
-            ),
+            ("x-opt-sequence-number > '7'", StartFrom::Sequence { sequence: 7, inclusive: false }),
             (
                 "x-opt-enqueuedtimeutc > 99",
-                StartFrom::Appended {
-                    time: Timestamp::from_ms(99),
-                    inclusive: false,
-                },
+                StartFrom::Appended { time: Timestamp::from_ms(99), inclusive: false },
             ),
         ];
         for (expression, wanted) in expressions {
-            let filter = filters(
-                Value::symbol(NAME),
-                &format!("amqp.annotation.{expression}"),
-            );
+            let filter = filters(Value::symbol(NAME), &format!("amqp.annotation.{expression}"));
             assert_eq!(start(&filter), Ok(wanted), "{expression}");
         }
         assert_eq!(start(&Value::Null), Ok(StartFrom::Earliest));

@@ -36,9 +36,7 @@ pub(super) fn check(
     options: &HubOptions,
     now: Timestamp,
 ) -> Result<Grant, TokenError> {
-    let fields = token
-        .strip_prefix("SharedAccessSignature ")
-        .ok_or(TokenError::Malformed)?;
+    let fields = token.strip_prefix("SharedAccessSignature ").ok_or(TokenError::Malformed)?;
     let field = |name: &str| {
         fields
             .split('&')
@@ -48,9 +46,7 @@ pub(super) fn check(
     let (resource, signature) = (field("sr")?, field("sig")?);
     let (expiry, key_name) = (field("se")?, field("skn")?);
     let expires_s: i64 = expiry.parse().map_err(|_| TokenError::Malformed)?;
-    let signature = STANDARD
-        .decode(decoded(signature)?)
-        .map_err(|_| TokenError::Malformed)?;
+    let signature = STANDARD.decode(decoded(signature)?).map_err(|_| TokenError::Malformed)?;
     let signed = format!("{resource}\n{expiry}");
     let raw_key = STANDARD.decode(&options.key).unwrap_or_default();
     let genuine = [options.key.as_bytes(), &raw_key]
@@ -63,17 +59,11 @@ pub(super) fn check(
     if expires <= now {
         return Err(TokenError::Expired);
     }
-    Ok(Grant {
-        resource: bare(&decoded(resource)?),
-        expires,
-    })
+    Ok(Grant { resource: bare(&decoded(resource)?), expires })
 }
 
 fn decoded(text: &str) -> Result<String, TokenError> {
-    percent_decode_str(text)
-        .decode_utf8()
-        .map(String::from)
-        .map_err(|_| TokenError::Malformed)
+    percent_decode_str(text).decode_utf8().map(String::from).map_err(|_| TokenError::Malformed)
 }
 
 fn verifies(key: &[u8], signed: &[u8], signature: &[u8]) -> bool {
@@ -121,10 +111,7 @@ mod tests {
         let at = |s: i64| Timestamp::from_ms(s * 1_000);
         let grant = check(TOKEN, &options, at(1_699_999_999)).unwrap();
         assert_eq!(grant.resource, "example.servicebus.windows.net/myhub");
-        assert_eq!(
-            check(TOKEN, &options, at(1_700_000_000)),
-            Err(TokenError::Expired)
-        );
+        assert_eq!(check(TOKEN, &options, at(1_700_000_000)), Err(TokenError::Expired));
     }
 
     #[test]

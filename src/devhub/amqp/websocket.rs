@@ -27,27 +27,21 @@ where
         .map_err(|error| ConnectionError::WebSocket(error.to_string()))
 }
 
-#[expect(
-    clippy::result_large_err,
-    reason = "the signature is the library's callback"
-)]
+#[expect(clippy::result_large_err, reason = "the signature is the library's callback")]
 fn choose(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     let offered = request
         .headers()
         .get(SEC_WEBSOCKET_PROTOCOL)
         .and_then(|value| value.to_str().ok())
         .unwrap_or("");
-    let chosen = offered.split(',').map(str::trim).find_map(|offer| {
-        PROTOCOLS
-            .iter()
-            .find(|known| known.eq_ignore_ascii_case(offer))
-    });
+    let chosen = offered
+        .split(',')
+        .map(str::trim)
+        .find_map(|offer| PROTOCOLS.iter().find(|known| known.eq_ignore_ascii_case(offer)));
     match chosen {
         Some(protocol) if request.uri().path().trim_end_matches('/') == PATH => {
             let protocol = HeaderValue::from_static(protocol);
-            response
-                .headers_mut()
-                .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
             Ok(response)
         }
         Some(_) | None => {

@@ -41,11 +41,7 @@ pub(in crate::devhub) struct Counters {
 
 impl Counters {
     pub(super) fn ingress(&self, accepted: bool) {
-        let counter = if accepted {
-            &self.accepted
-        } else {
-            &self.refused
-        };
+        let counter = if accepted { &self.accepted } else { &self.refused };
         add(counter);
     }
 

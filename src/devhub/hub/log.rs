@@ -122,14 +122,7 @@ pub(super) struct PartitionLog {
 
 impl PartitionLog {
     pub(super) fn new(created: Timestamp, retention: usize) -> Self {
-        Self {
-            created,
-            retention,
-            entries: VecDeque::new(),
-            begin: 0,
-            next_offset: 0,
-            last: None,
-        }
+        Self { created, retention, entries: VecDeque::new(), begin: 0, next_offset: 0, last: None }
     }
 
     pub(super) fn reset(&mut self, now: Timestamp) {
@@ -141,8 +134,7 @@ impl PartitionLog {
     }
 
     fn end(&self) -> i64 {
-        self.begin
-            .saturating_add(i64::try_from(self.entries.len()).unwrap_or(i64::MAX))
+        self.begin.saturating_add(i64::try_from(self.entries.len()).unwrap_or(i64::MAX))
     }
 
     /// A message may not overtake one that is still on its route, so its delay is at least what is left of the other's.
@@ -154,11 +146,8 @@ impl PartitionLog {
     ) -> i64 {
         let queued_until = self.entries.back().and_then(|entry| entry.visible_at);
         let (delay, visible_at) = route(u64::from(delay_ms), queued_until);
-        let place = Place {
-            sequence: self.end(),
-            offset: self.next_offset,
-            appended: now.plus(delay),
-        };
+        let place =
+            Place { sequence: self.end(), offset: self.next_offset, appended: now.plus(delay) };
         let encoded = encode(&place);
         self.next_offset += (encoded.len() as u64).max(1);
         self.entries.push_back(Entry {
@@ -196,8 +185,7 @@ impl PartitionLog {
             None => self.entries.len(),
             Some(_) => {
                 let now = Instant::now();
-                self.entries
-                    .partition_point(|entry| entry.visible_at.is_none_or(|at| at <= now))
+                self.entries.partition_point(|entry| entry.visible_at.is_none_or(|at| at <= now))
             }
         }
     }
@@ -211,8 +199,7 @@ impl PartitionLog {
     }
 
     fn sequence_at(&self, index: usize) -> i64 {
-        self.begin
-            .saturating_add(i64::try_from(index).unwrap_or(i64::MAX))
+        self.begin.saturating_add(i64::try_from(index).unwrap_or(i64::MAX))
     }
 
     /// The newest visible message, also if it is not kept any more.
@@ -248,29 +235,20 @@ impl PartitionLog {
                         last: self.info().last_offset,
                     });
                 }
-                Ok(
-                    self.first(|entry| {
-                        entry.offset > offset || inclusive && entry.offset == offset
-                    }),
-                )
+                Ok(self.first(|entry| entry.offset > offset || inclusive && entry.offset == offset))
             }
-            StartFrom::Sequence {
-                sequence,
-                inclusive,
-            } => {
+            StartFrom::Sequence { sequence, inclusive } => {
                 if sequence > last_sequence {
                     return Err(PositionError::Sequence {
                         supplied: sequence,
                         last: last_sequence,
                     });
                 }
-                Ok(sequence
-                    .saturating_add(i64::from(!inclusive))
-                    .max(self.begin))
+                Ok(sequence.saturating_add(i64::from(!inclusive)).max(self.begin))
             }
-            StartFrom::Appended { time, inclusive } => Ok(
-                self.first(|entry| entry.appended > time || inclusive && entry.appended == time)
-            ),
+            StartFrom::Appended { time, inclusive } => {
+                Ok(self.first(|entry| entry.appended > time || inclusive && entry.appended == time))
+            }
         }
     }
 

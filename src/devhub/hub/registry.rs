@@ -109,10 +109,7 @@ impl Registry {
         let entry = self.devices.entry(device.to_owned()).or_default();
         let fresh = match module {
             None => entry.generation.replace(generation).is_none(),
-            Some(module) => entry
-                .modules
-                .insert(module.to_owned(), Some(generation))
-                .is_none(),
+            Some(module) => entry.modules.insert(module.to_owned(), Some(generation)).is_none(),
         };
         self.identities += usize::from(fresh);
         Ok(generation)
@@ -135,16 +132,10 @@ impl Registry {
 
     /// 64 hexadecimal digits, above all earlier ones: a time, then a count.
     pub(super) fn next_connection_sequence(&mut self, now: Timestamp) -> String {
-        let ticks = now
-            .as_ms()
-            .saturating_mul(10_000)
-            .saturating_add(FILETIME_EPOCH);
+        let ticks = now.as_ms().saturating_mul(10_000).saturating_add(FILETIME_EPOCH);
         self.connection_ticks = self.connection_ticks.max(ticks);
         self.connection_events += 1;
-        format!(
-            "{:016X}{:016X}{:08X}{:024X}",
-            0, self.connection_ticks, 1, self.connection_events
-        )
+        format!("{:016X}{:016X}{:08X}{:024X}", 0, self.connection_ticks, 1, self.connection_events)
     }
 }
 

@@ -39,10 +39,7 @@ pub(super) fn put_annotations(out: &mut BytesMut, place: &Place, stamps: &[Annot
     let own = [
         annotation("x-opt-sequence-number", Value::Long(place.sequence)),
         annotation("x-opt-offset", Value::string(place.offset.to_string())),
-        annotation(
-            "x-opt-enqueued-time",
-            Value::Timestamp(place.appended.as_ms()),
-        ),
+        annotation("x-opt-enqueued-time", Value::Timestamp(place.appended.as_ms())),
     ];
     let mut all: Vec<(&Value, &Value)> = Vec::with_capacity(own.len() + stamps.len());
     all.extend(own.iter().chain(stamps).map(|(key, value)| (key, value)));
@@ -60,10 +57,7 @@ pub(super) fn telemetry(
     let mut stamps = identity(device, module, "Telemetry", now);
     let method = module.map_or(DEVICE_AUTH, |_| MODULE_AUTH);
     stamps.push(annotation("x-opt-partition-key", Value::string(device)));
-    stamps.push(annotation(
-        "iothub-connection-auth-method",
-        Value::string(method),
-    ));
+    stamps.push(annotation("iothub-connection-auth-method", Value::string(method)));
     stamps.push(annotation(
         "iothub-connection-auth-generation-id",
         Value::string(generation.to_string()),
@@ -73,20 +67,11 @@ pub(super) fn telemetry(
 
 fn identity(device: &str, module: Option<&str>, source: &str, now: Timestamp) -> Vec<Annotation> {
     let mut stamps = Vec::with_capacity(7);
-    stamps.push(annotation(
-        "iothub-connection-device-id",
-        Value::string(device),
-    ));
+    stamps.push(annotation("iothub-connection-device-id", Value::string(device)));
     if let Some(module) = module {
-        stamps.push(annotation(
-            "iothub-connection-module-id",
-            Value::string(module),
-        ));
+        stamps.push(annotation("iothub-connection-module-id", Value::string(module)));
     }
-    stamps.push(annotation(
-        "iothub-enqueuedtime",
-        Value::Timestamp(now.as_ms()),
-    ));
+    stamps.push(annotation("iothub-enqueuedtime", Value::Timestamp(now.as_ms())));
     stamps.push(annotation("iothub-message-source", Value::string(source)));
     stamps
 }
@@ -100,10 +85,8 @@ pub(super) fn sections(message: &DeviceMessage) -> BytesMut {
         .map(|(name, value)| (Value::string(name), Value::string(value)))
         .collect();
     if let Some(created) = message.created {
-        properties.push((
-            Value::string("iothub-creation-time-utc"),
-            Value::string(created.to_string()),
-        ));
+        properties
+            .push((Value::string("iothub-creation-time-utc"), Value::string(created.to_string())));
     }
     if !properties.is_empty() {
         put_described(&mut out, APPLICATION_PROPERTIES, &Value::Map(properties));
@@ -159,11 +142,7 @@ pub(super) fn connection(
     sequence: &str,
     now: Timestamp,
 ) -> Notice {
-    let operation = if connected {
-        "deviceConnected"
-    } else {
-        "deviceDisconnected"
-    };
+    let operation = if connected { "deviceConnected" } else { "deviceDisconnected" };
     Notice {
         stamps: identity(device, module, "deviceConnectionStateEvents", now),
         sections: notification(
@@ -205,10 +184,7 @@ fn notification(envelope: &Envelope<'_>, body: &serde_json::Value) -> BytesMut {
     ];
     put_described(&mut out, PROPERTIES, &Value::List(properties));
     let text = |name: &str, value: &str| (Value::string(name), Value::string(value));
-    let mut application = vec![
-        text("hubName", envelope.hub),
-        text("deviceId", envelope.device),
-    ];
+    let mut application = vec![text("hubName", envelope.hub), text("deviceId", envelope.device)];
     if let Some(module) = envelope.module {
         application.push(text("moduleId", module));
     }
@@ -221,10 +197,6 @@ fn notification(envelope: &Envelope<'_>, body: &serde_json::Value) -> BytesMut {
     ));
     application.push(text("iothub-message-schema", envelope.schema));
     put_described(&mut out, APPLICATION_PROPERTIES, &Value::Map(application));
-    put_described(
-        &mut out,
-        DATA,
-        &Value::Binary(Bytes::from(body.to_string())),
-    );
+    put_described(&mut out, DATA, &Value::Binary(Bytes::from(body.to_string())));
     out
 }

@@ -24,10 +24,7 @@ fn hub(partitions: usize, retention: usize) -> Hub {
 }
 
 fn heartbeat(device: &str) -> DeviceMessage {
-    DeviceMessage {
-        device: device.into(),
-        ..DeviceMessage::default()
-    }
+    DeviceMessage { device: device.into(), ..DeviceMessage::default() }
 }
 
 fn read_all(hub: &Hub, partition: usize, from: i64) -> Vec<Record> {
@@ -69,20 +66,14 @@ fn a_heartbeat_is_stamped_with_identity_generation_and_both_times() {
     assert_eq!(text(&stamps, "iothub-connection-device-id"), "pump-07");
     assert_eq!(text(&stamps, "iothub-connection-module-id"), "sensor");
     assert_eq!(text(&stamps, "iothub-message-source"), "Telemetry");
-    assert_eq!(
-        text(&stamps, "iothub-connection-auth-generation-id").len(),
-        18
-    );
+    assert_eq!(text(&stamps, "iothub-connection-auth-generation-id").len(), 18);
     let ingress = Value::Timestamp(at(7).as_ms());
     assert_eq!(stamps.entry("iothub-enqueuedtime"), Some(&ingress));
     assert_eq!(stamps.entry("x-opt-enqueued-time"), Some(&ingress));
     assert_eq!(stamps.entry("x-opt-sequence-number"), Some(&Value::Long(0)));
     let properties = section(&record, 0x74);
     assert_eq!(text(&properties, "kind"), "heartbeat");
-    assert_eq!(
-        text(&properties, "iothub-creation-time-utc"),
-        at(-5).to_string()
-    );
+    assert_eq!(text(&properties, "iothub-creation-time-utc"), at(-5).to_string());
     assert_eq!(section(&record, 0x75), Value::Binary(Bytes::new()));
 }
 
@@ -108,26 +99,18 @@ fn sequence_numbers_are_contiguous_and_retention_moves_only_the_begin() {
 fn a_deleted_device_and_its_module_can_not_send_until_re_created_in_a_new_generation() {
     let hub = hub(1, 100);
     let generation = |record: &Record| {
-        text(
-            &section(record, 0x72),
-            "iothub-connection-auth-generation-id",
-        )
-        .to_owned()
+        text(&section(record, 0x72), "iothub-connection-auth-generation-id").to_owned()
     };
-    hub.registry("d", None, RegistryChange::Create, at(0))
-        .unwrap();
-    hub.registry("d", Some("m"), RegistryChange::Create, at(0))
-        .unwrap();
+    hub.registry("d", None, RegistryChange::Create, at(0)).unwrap();
+    hub.registry("d", Some("m"), RegistryChange::Create, at(0)).unwrap();
     hub.device_to_cloud(heartbeat("d"), at(1)).unwrap();
-    hub.registry("d", None, RegistryChange::Delete, at(2))
-        .unwrap();
+    hub.registry("d", None, RegistryChange::Delete, at(2)).unwrap();
     let mut from_module = heartbeat("d");
     from_module.module = Some("m".into());
     let gone = Err(HubError::UnknownIdentity("d".into()));
     assert_eq!(hub.device_to_cloud(heartbeat("d"), at(3)), gone);
     assert_eq!(hub.device_to_cloud(from_module.clone(), at(3)), gone);
-    hub.registry("d", None, RegistryChange::Create, at(4))
-        .unwrap();
+    hub.registry("d", None, RegistryChange::Create, at(4)).unwrap();
     assert_eq!(hub.device_to_cloud(from_module, at(5)), gone);
     hub.device_to_cloud(heartbeat("d"), at(6)).unwrap();
     let records = read_all(&hub, 0, 0);
@@ -138,35 +121,21 @@ fn a_deleted_device_and_its_module_can_not_send_until_re_created_in_a_new_genera
 #[test]
 fn a_lifecycle_notification_has_the_documented_envelope_and_body() {
     let hub = hub(1, 100);
-    hub.registry("gw", None, RegistryChange::Create, at(0))
-        .unwrap();
-    hub.registry("gw", Some("m"), RegistryChange::Create, at(1))
-        .unwrap();
+    hub.registry("gw", None, RegistryChange::Create, at(0)).unwrap();
+    hub.registry("gw", Some("m"), RegistryChange::Create, at(1)).unwrap();
     let record = read_all(&hub, 0, 0).remove(1);
     let stamps = section(&record, 0x72);
-    assert_eq!(
-        text(&stamps, "iothub-message-source"),
-        "deviceLifecycleEvents"
-    );
+    assert_eq!(text(&stamps, "iothub-message-source"), "deviceLifecycleEvents");
     assert_eq!(text(&stamps, "iothub-connection-module-id"), "m");
     let properties = section(&record, 0x74);
     assert_eq!(text(&properties, "opType"), "createDeviceIdentity");
-    assert_eq!(
-        text(&properties, "operationTimestamp"),
-        "2026-01-01T00:00:00.0010000Z"
-    );
-    assert_eq!(
-        section(&record, 0x73).field(6),
-        &Value::symbol("application/json")
-    );
+    assert_eq!(text(&properties, "operationTimestamp"), "2026-01-01T00:00:00.0010000Z");
+    assert_eq!(section(&record, 0x73).field(6), &Value::symbol("application/json"));
     let Value::Binary(body) = section(&record, 0x75) else {
         panic!("the body is one data section");
     };
     let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(
-        (&body["deviceId"], &body["moduleId"]),
-        (&"gw".into(), &"m".into())
-    );
+    assert_eq!((&body["deviceId"], &body["moduleId"]), (&"gw".into(), &"m".into()));
 }
 
 #[test]
@@ -200,10 +169,7 @@ async fn a_delayed_route_shows_messages_later_and_in_order() {
     assert_eq!(hub.partition_info(0).unwrap().last_sequence, -1);
     let mut none = Vec::new();
     let due = hub.read(0, 0, 10, &mut none).unwrap().unwrap();
-    assert_eq!(
-        due.duration_since(tokio::time::Instant::now()),
-        Duration::from_millis(200)
-    );
+    assert_eq!(due.duration_since(tokio::time::Instant::now()), Duration::from_millis(200));
     tokio::time::advance(Duration::from_millis(200)).await;
     let records = read_all(&hub, 0, 0);
     assert_eq!(records.len(), 2);
@@ -219,10 +185,7 @@ async fn a_delayed_route_shows_messages_later_and_in_order() {
 fn a_reset_starts_at_zero_with_a_new_creation_time_and_cuts_connections() {
     let hub = hub(2, 100);
     let (partition, _) = hub.device_to_cloud(heartbeat("a"), at(1)).unwrap();
-    let start = StartFrom::Sequence {
-        sequence: 0,
-        inclusive: false,
-    };
+    let start = StartFrom::Sequence { sequence: 0, inclusive: false };
     assert_eq!(hub.resolve(partition, &start).unwrap(), Ok(1));
     hub.reset_stream(at(9));
     assert_eq!(hub.created(), at(9));
@@ -230,10 +193,7 @@ fn a_reset_starts_at_zero_with_a_new_creation_time_and_cuts_connections() {
     assert!(read_all(&hub, partition, 0).is_empty());
     assert_eq!(
         hub.resolve(partition, &start).unwrap(),
-        Err(PositionError::Sequence {
-            supplied: 0,
-            last: -1
-        })
+        Err(PositionError::Sequence { supplied: 0, last: -1 })
     );
     let sent = hub.device_to_cloud(heartbeat("a"), at(10)).unwrap();
     assert_eq!(sent, (partition, 0));

@@ -26,24 +26,14 @@ struct Frame {
 /// bytes that are there, every type is known, nothing is nested deeper than [`MAX_DEPTH`]. For guards in front of a
 /// decoder that recurses. Linear in the number of bytes.
 pub fn check_table(table: &[u8]) -> Result<(), Reject> {
-    let mut cursor = Cursor {
-        bytes: table,
-        at: 0,
-    };
-    let outermost = Frame {
-        end: cursor.nested_end(table.len())?,
-        holds: Holds::Fields,
-    };
+    let mut cursor = Cursor { bytes: table, at: 0 };
+    let outermost = Frame { end: cursor.nested_end(table.len())?, holds: Holds::Fields };
     if outermost.end != table.len() {
         return Err(malformed("the table does not fill its bytes"));
     }
     let mut frames = [outermost; MAX_DEPTH];
     let mut depth = 1_usize;
-    while let Some(top) = depth
-        .checked_sub(1)
-        .and_then(|top| frames.get(top))
-        .copied()
-    {
+    while let Some(top) = depth.checked_sub(1).and_then(|top| frames.get(top)).copied() {
         if cursor.at == top.end {
             depth -= 1;
             continue;
@@ -65,8 +55,11 @@ impl Cursor<'_> {
     /// Reads one entry of `top`; gives the table or array that it opens, if it does.
     fn entry(&mut self, top: Frame) -> Result<Option<Frame>, Reject> {
         if top.holds == Holds::Fields {
-            let name_bytes = self.byte(top.end)?;
-            self.skip(usize::from(name_bytes), top.end)?;
+            let name_bytes = usize::from(self.byte(top.end)?);
+            let from = self.at;
+            self.skip(name_bytes, top.end)?;
+            str::from_utf8(&self.bytes[from..self.at])
+                .map_err(|_| malformed("the name of a field is not UTF-8"))?;
         }
         let holds = match self.byte(top.end)? {
             b'F' => Holds::Fields,
@@ -93,9 +86,7 @@ impl Cursor<'_> {
     }
 
     fn skip(&mut self, bytes: usize, end: usize) -> Result<(), Reject> {
-        self.at = (self.at.checked_add(bytes))
-            .filter(|after| *after <= end)
-            .ok_or_else(overrun)?;
+        self.at = (self.at.checked_add(bytes)).filter(|after| *after <= end).ok_or_else(overrun)?;
         Ok(())
     }
 
@@ -106,9 +97,7 @@ impl Cursor<'_> {
         let length = (self.bytes[from..].first_chunk::<4>())
             .and_then(|length| usize::try_from(u32::from_be_bytes(*length)).ok())
             .ok_or_else(overrun)?;
-        (self.at.checked_add(length))
-            .filter(|after| *after <= end)
-            .ok_or_else(overrun)
+        (self.at.checked_add(length)).filter(|after| *after <= end).ok_or_else(overrun)
     }
 }
 

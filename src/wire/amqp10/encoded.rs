@@ -142,11 +142,7 @@ impl<'a> Reader<'a> {
                 visit(key, value)?;
             }
         }
-        if entries.is_empty() {
-            Ok(())
-        } else {
-            Err(Fault::Size)
-        }
+        if entries.is_empty() { Ok(()) } else { Err(Fault::Size) }
     }
 }
 

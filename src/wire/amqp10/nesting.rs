@@ -40,9 +40,7 @@ pub(super) fn value_bytes(input: &[u8]) -> Result<usize, Fault> {
 
 /// Where the innermost value with a length ends.
 fn floor(open: &[Frame]) -> usize {
-    (open.iter().rev())
-        .find_map(|frame| frame.closes_at)
-        .unwrap_or(0)
+    (open.iter().rev()).find_map(|frame| frame.closes_at).unwrap_or(0)
 }
 
 /// Closes what is complete; gives the new depth.
@@ -79,11 +77,7 @@ fn step(
             reader.take(size)?;
             None
         }
-        Layout::Described => Some(Frame {
-            left: 2,
-            closes_at: None,
-            element: None,
-        }),
+        Layout::Described => Some(Frame { left: 2, closes_at: None, element: None }),
         Layout::List(width) => Some(open(reader, width)?),
         Layout::Map(width) => {
             let frame = open(reader, width)?;
@@ -118,18 +112,17 @@ fn open_sized(reader: &mut Reader<'_>, width: usize) -> Result<Frame, Fault> {
     if reader.len() < end {
         return Err(Fault::Size);
     }
-    Ok(Frame {
-        left,
-        closes_at: Some(end),
-        element: None,
-    })
+    Ok(Frame { left, closes_at: Some(end), element: None })
 }
 
 /// Reads the beginning of an array: size, count and the one constructor. Elements of a fixed width are passed over at
-/// once, so that a count of elements without bytes costs nothing.
+/// once, so that a count of elements without bytes costs nothing. Some peers leave out the constructor of no elements.
 fn open_array(reader: &mut Reader<'_>, width: usize) -> Result<Frame, Fault> {
     let mut frame = open_sized(reader, width)?;
     let end = frame.closes_at.unwrap_or(0);
+    if frame.left == 0 && reader.len() == end {
+        return Ok(frame);
+    }
     let mut code = reader.byte()?;
     if code == 0 {
         skip_descriptor(reader)?;

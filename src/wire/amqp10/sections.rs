@@ -66,11 +66,7 @@ pub(super) struct Sections<'a> {
 
 impl<'a> Sections<'a> {
     pub(super) fn of(message: &'a [u8]) -> Self {
-        Self {
-            reader: Reader::new(message),
-            last: None,
-            count: 0,
-        }
+        Self { reader: Reader::new(message), last: None, count: 0 }
     }
 
     /// The next section; its value is what the reader stands at.

@@ -58,10 +58,8 @@ pub(super) fn compound(code: u8, values: &[Vec<u8>]) -> Vec<u8> {
 }
 
 pub(super) fn map(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
-    let values: Vec<_> = entries
-        .iter()
-        .flat_map(|(key, value)| [key.clone(), value.clone()])
-        .collect();
+    let values: Vec<_> =
+        entries.iter().flat_map(|(key, value)| [key.clone(), value.clone()]).collect();
     compound(0xd1, &values)
 }
 
@@ -95,10 +93,8 @@ fn scalar(name: &str, value: &Value) -> Vec<u8> {
 
 fn members(record: &Value, name: &str, key: fn(&str) -> Vec<u8>) -> Option<Vec<u8>> {
     let members = record.get(name)?.as_object()?;
-    let entries: Vec<_> = members
-        .iter()
-        .map(|(name, value)| (key(name), scalar(name, value)))
-        .collect();
+    let entries: Vec<_> =
+        members.iter().map(|(name, value)| (key(name), scalar(name, value))).collect();
     Some(map(&entries))
 }
 

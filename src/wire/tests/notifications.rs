@@ -53,11 +53,7 @@ fn connection_events_carry_their_own_sequence_and_never_look_spoofed() {
         let record = connection(operation);
         let expected = ("example-hub/gw-01/sensor".to_owned(), kind);
         assert_eq!(signal(&record, &event_hub()), expected);
-        assert!(
-            !decode_record(&record, &event_hub())
-                .unwrap()
-                .spoof_suspected
-        );
+        assert!(!decode_record(&record, &event_hub()).unwrap().spoof_suspected);
     }
     let twin = connection("deleteDeviceIdentity");
     assert_eq!(ignored(&twin, &event_hub()), IgnoredKind::UnknownOperation);
@@ -81,21 +77,13 @@ fn a_sequence_number_is_hexadecimal_of_either_case_padded_on_the_left() {
         (json!("0x07"), sequence(0)),
         (json!(7), sequence(0)),
     ] {
-        let record = with(
-            connection("deviceConnected"),
-            "body",
-            "sequenceNumber",
-            text.clone(),
-        );
+        let record = with(connection("deviceConnected"), "body", "sequenceNumber", text.clone());
         let kind = signal(&record, &event_hub()).1;
         assert_eq!(kind, SignalKind::Connected(expected), "{text}");
     }
     let mut bodiless = connection("deviceConnected");
     bodiless.as_object_mut().unwrap().remove("body");
-    assert_eq!(
-        signal(&bodiless, &event_hub()).1,
-        SignalKind::Connected(sequence(0))
-    );
+    assert_eq!(signal(&bodiless, &event_hub()).1, SignalKind::Connected(sequence(0)));
 }
 
 #[test]
@@ -106,26 +94,14 @@ fn lifecycle_events_are_read_from_properties_where_stamps_are_lacking() {
         ("DeleteDeviceIdentity", SignalKind::Deleted),
     ] {
         let record = lifecycle("deviceLifecycleEvents", operation);
-        assert_eq!(
-            signal(&record, &event_hub()),
-            ("example-hub/pump-07".to_owned(), kind)
-        );
+        assert_eq!(signal(&record, &event_hub()), ("example-hub/pump-07".to_owned(), kind));
         let module = with(record, "applicationProperties", "moduleId", json!("sensor"));
-        assert_eq!(
-            signal(&module, &event_hub()),
-            ("example-hub/pump-07/sensor".to_owned(), kind)
-        );
+        assert_eq!(signal(&module, &event_hub()), ("example-hub/pump-07/sensor".to_owned(), kind));
     }
     let unknown = lifecycle("deviceLifecycleEvents", "renameDeviceIdentity");
-    assert_eq!(
-        ignored(&unknown, &event_hub()),
-        IgnoredKind::UnknownOperation
-    );
+    assert_eq!(ignored(&unknown, &event_hub()), IgnoredKind::UnknownOperation);
     let connected = lifecycle("deviceLifecycleEvents", "deviceConnected");
-    assert_eq!(
-        ignored(&connected, &event_hub()),
-        IgnoredKind::UnknownOperation
-    );
+    assert_eq!(ignored(&connected, &event_hub()), IgnoredKind::UnknownOperation);
 }
 
 #[test]
@@ -140,10 +116,7 @@ fn a_module_notification_may_have_its_device_only_in_the_body() {
     });
     assert_eq!(
         signal(&record, &event_hub()),
-        (
-            "example-hub/11576-ailn-test-0-67333793211/tempSensor".to_owned(),
-            SignalKind::Deleted
-        )
+        ("example-hub/11576-ailn-test-0-67333793211/tempSensor".to_owned(), SignalKind::Deleted)
     );
 }
 
@@ -168,30 +141,13 @@ fn the_end_of_a_module_is_never_taken_for_the_end_of_its_device() {
 #[test]
 fn stamps_win_over_properties_and_properties_over_the_body() {
     let record = lifecycle("deviceLifecycleEvents", "deleteDeviceIdentity");
-    let body = with(
-        record.clone(),
-        "applicationProperties",
-        "deviceId",
-        Value::Null,
-    );
+    let body = with(record.clone(), "applicationProperties", "deviceId", Value::Null);
     let body = with(body, "body", "deviceId", json!("from-body"));
     assert_eq!(signal(&body, &event_hub()).0, "example-hub/from-body");
-    let property = with(
-        body,
-        "applicationProperties",
-        "deviceId",
-        json!("from-property"),
-    );
-    assert_eq!(
-        signal(&property, &event_hub()).0,
-        "example-hub/from-property"
-    );
-    let stamped = with(
-        property,
-        "messageAnnotations",
-        "iothub-connection-device-id",
-        json!("from-stamp"),
-    );
+    let property = with(body, "applicationProperties", "deviceId", json!("from-property"));
+    assert_eq!(signal(&property, &event_hub()).0, "example-hub/from-property");
+    let stamped =
+        with(property, "messageAnnotations", "iothub-connection-device-id", json!("from-stamp"));
     assert_eq!(signal(&stamped, &event_hub()).0, "example-hub/from-stamp");
     let nameless = json!({ "messageAnnotations": record["messageAnnotations"],
         "applicationProperties": { "opType": "deleteDeviceIdentity" } });
@@ -207,17 +163,9 @@ fn the_hub_of_a_notification_fills_in_for_the_property_but_not_for_the_configura
         json!("Other-Hub"),
     );
     assert_eq!(signal(&record, &event_hub()).0, "example-hub/pump-07");
-    let profile = Profile {
-        hub: HubName::Property("hub".into()),
-        ..event_hub()
-    };
+    let profile = Profile { hub: HubName::Property("hub".into()), ..event_hub() };
     assert_eq!(signal(&record, &profile).0, "other-hub/pump-07");
-    let enriched = with(
-        record.clone(),
-        "applicationProperties",
-        "hub",
-        json!("third"),
-    );
+    let enriched = with(record.clone(), "applicationProperties", "hub", json!("third"));
     assert_eq!(signal(&enriched, &profile).0, "third/pump-07");
     let bare = with(record, "applicationProperties", "hubName", Value::Null);
     assert_eq!(reason(&bare, &profile), RejectReason::NoHub);

@@ -62,12 +62,8 @@ fn words_of_the_hub_that_fit_the_stamps_or_mean_something_else_are_no_spoof() {
 
 #[test]
 fn without_a_stamped_device_nothing_in_properties_or_body_names_one() {
-    let mut record = with(
-        telemetry_record(),
-        "messageAnnotations",
-        "iothub-connection-device-id",
-        Value::Null,
-    );
+    let mut record =
+        with(telemetry_record(), "messageAnnotations", "iothub-connection-device-id", Value::Null);
     for name in ["deviceId", "iothub-connection-device-id"] {
         record = with(record, "applicationProperties", name, json!("victim"));
     }
@@ -106,8 +102,5 @@ fn annotations_win_over_properties_where_both_are_present() {
     );
     let decoded = decode_record(&record, &queue()).unwrap();
     assert!(decoded.spoof_suspected);
-    assert_eq!(
-        decoded.message(1).signal.unwrap().identity.to_string(),
-        "example-hub/pump-07"
-    );
+    assert_eq!(decoded.message(1).signal.unwrap().identity.to_string(), "example-hub/pump-07");
 }

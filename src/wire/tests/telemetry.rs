@@ -28,10 +28,8 @@ fn telemetry_of_the_built_in_endpoint_is_read_with_all_its_stamps() {
 
 #[test]
 fn a_module_is_named_by_its_stamp_and_an_empty_stamp_names_none() {
-    for (stamp, expected) in [
-        ("sensor", "example-hub/pump-07/sensor"),
-        ("", "example-hub/pump-07"),
-    ] {
+    for (stamp, expected) in [("sensor", "example-hub/pump-07/sensor"), ("", "example-hub/pump-07")]
+    {
         let record = with(
             telemetry_record(),
             "messageAnnotations",
@@ -56,32 +54,16 @@ fn the_source_decides_the_kind_without_regard_to_case_and_all_others_are_only_co
         ("mqttBrokerMessages", IgnoredKind::UnknownSource),
         ("", IgnoredKind::UnknownSource),
     ] {
-        let record = with(
-            telemetry_record(),
-            "messageAnnotations",
-            "iothub-message-source",
-            json!(source),
-        );
+        let record =
+            with(telemetry_record(), "messageAnnotations", "iothub-message-source", json!(source));
         assert_eq!(ignored(&record, &event_hub()), expected, "{source}");
     }
-    let stamp = |value| {
-        with(
-            telemetry_record(),
-            "messageAnnotations",
-            "iothub-message-source",
-            value,
-        )
-    };
+    let stamp =
+        |value| with(telemetry_record(), "messageAnnotations", "iothub-message-source", value);
     let lower = signal(&stamp(json!("telemetry")), &event_hub());
     assert_eq!(lower.1, SignalKind::Telemetry);
-    assert_eq!(
-        ignored(&stamp(Value::Null), &event_hub()),
-        IgnoredKind::UnknownSource
-    );
-    assert_eq!(
-        ignored(&stamp(json!(7)), &event_hub()),
-        IgnoredKind::UnknownSource
-    );
+    assert_eq!(ignored(&stamp(Value::Null), &event_hub()), IgnoredKind::UnknownSource);
+    assert_eq!(ignored(&stamp(json!(7)), &event_hub()), IgnoredKind::UnknownSource);
 }
 
 #[test]
@@ -100,14 +82,7 @@ fn an_ignored_message_keeps_its_dates() {
 #[test]
 fn event_time_is_ingress_time_at_most_append_time() {
     let annotations = "messageAnnotations";
-    let ingress = |value| {
-        with(
-            telemetry_record(),
-            annotations,
-            "iothub-enqueuedtime",
-            value,
-        )
-    };
+    let ingress = |value| with(telemetry_record(), annotations, "iothub-enqueuedtime", value);
     for (value, event_time, clamped) in [
         (json!(INGRESS), INGRESS, false),
         (json!("2026-01-01T00:01:01.1870000Z"), INGRESS, false),
@@ -121,59 +96,31 @@ fn event_time_is_ingress_time_at_most_append_time() {
     ] {
         let decoded = decode_record(&ingress(value.clone()), &event_hub()).unwrap();
         let seen = (decoded.event_time, decoded.clamped);
-        assert_eq!(
-            seen,
-            (Some(Timestamp::from_ms(event_time)), clamped),
-            "{value}"
-        );
+        assert_eq!(seen, (Some(Timestamp::from_ms(event_time)), clamped), "{value}");
     }
     let no_append = |record| with(record, annotations, "x-opt-enqueued-time", Value::Null);
     let decoded = decode_record(&no_append(telemetry_record()), &event_hub()).unwrap();
     assert_eq!(decoded.event_time, Some(Timestamp::from_ms(INGRESS)));
     assert_eq!(decoded.append_time, None);
-    assert_eq!(
-        reason(&no_append(ingress(Value::Null)), &event_hub()),
-        RejectReason::NoTime
-    );
+    assert_eq!(reason(&no_append(ingress(Value::Null)), &event_hub()), RejectReason::NoTime);
 }
 
 #[test]
 fn a_message_dated_2106_is_rejected_and_one_at_the_limit_is_not() {
     let dated = |ms: i64| {
-        let record = with(
-            telemetry_record(),
-            "messageAnnotations",
-            "iothub-enqueuedtime",
-            json!(ms),
-        );
-        with(
-            record,
-            "messageAnnotations",
-            "x-opt-enqueued-time",
-            json!(ms),
-        )
+        let record =
+            with(telemetry_record(), "messageAnnotations", "iothub-enqueuedtime", json!(ms));
+        with(record, "messageAnnotations", "x-opt-enqueued-time", json!(ms))
     };
     let limit = RECEIVED + 60_000;
-    assert_eq!(
-        reason(&dated(4_294_967_295_000), &event_hub()),
-        RejectReason::FutureTime
-    );
-    assert_eq!(
-        reason(&dated(limit + 1), &event_hub()),
-        RejectReason::FutureTime
-    );
+    assert_eq!(reason(&dated(4_294_967_295_000), &event_hub()), RejectReason::FutureTime);
+    assert_eq!(reason(&dated(limit + 1), &event_hub()), RejectReason::FutureTime);
     assert!(decode_record(&dated(limit), &event_hub()).is_ok());
 }
 
 #[test]
 fn an_application_property_never_dates_a_message_of_a_source_that_goes_by_stamps() {
-    for profile in [
-        event_hub(),
-        Profile {
-            event_time: EventTimeFrom::Stamps,
-            ..queue()
-        },
-    ] {
+    for profile in [event_hub(), Profile { event_time: EventTimeFrom::Stamps, ..queue() }] {
         let mut record = telemetry_record();
         for (name, value) in [
             ("iothub-enqueuedtime", json!("2106-02-07T06:28:15Z")),
@@ -183,28 +130,15 @@ fn an_application_property_never_dates_a_message_of_a_source_that_goes_by_stamps
         }
         let decoded = decode_record(&record, &profile).unwrap();
         assert_eq!(decoded.event_time, Some(Timestamp::from_ms(INGRESS)));
-        let unstamped = with(
-            record,
-            "messageAnnotations",
-            "iothub-enqueuedtime",
-            Value::Null,
-        );
-        let unstamped = with(
-            unstamped,
-            "messageAnnotations",
-            "x-opt-enqueued-time",
-            Value::Null,
-        );
+        let unstamped = with(record, "messageAnnotations", "iothub-enqueuedtime", Value::Null);
+        let unstamped = with(unstamped, "messageAnnotations", "x-opt-enqueued-time", Value::Null);
         assert_eq!(reason(&unstamped, &profile), RejectReason::NoTime);
     }
 }
 
 #[test]
 fn receipt_dates_a_message_whatever_it_says() {
-    let profile = Profile {
-        event_time: EventTimeFrom::Receipt,
-        ..event_hub()
-    };
+    let profile = Profile { event_time: EventTimeFrom::Receipt, ..event_hub() };
     let decoded = decode_record(&telemetry_record(), &profile).unwrap();
     assert_eq!(decoded.event_time, Some(Timestamp::from_ms(RECEIVED)));
     assert_eq!(decoded.append_time, None);
@@ -217,12 +151,8 @@ fn a_last_will_is_no_telemetry() {
         ("will", SignalKind::LastWill),
         ("Testament", SignalKind::Telemetry),
     ] {
-        let record = with(
-            telemetry_record(),
-            "applicationProperties",
-            "iothub-MessageType",
-            json!(kind),
-        );
+        let record =
+            with(telemetry_record(), "applicationProperties", "iothub-MessageType", json!(kind));
         assert_eq!(signal(&record, &event_hub()).1, expected);
     }
 }
@@ -243,10 +173,7 @@ fn the_devices_own_clock_is_kept_where_it_can_be_read() {
     assert_eq!(created(properties, plain, text.clone()), ms);
     assert_eq!(created(properties, prefixed, text.clone()), ms);
     assert_eq!(created("messageAnnotations", plain, text), ms);
-    assert_eq!(
-        created(properties, plain, json!("2016-02-30T16:24:48.789Z")),
-        None
-    );
+    assert_eq!(created(properties, plain, json!("2016-02-30T16:24:48.789Z")), None);
     assert_eq!(created(properties, plain, json!("x".repeat(70_000))), None);
     assert_eq!(created(properties, plain, json!("")), None);
 }
@@ -272,27 +199,15 @@ fn conditions_compare_texts_and_the_texts_of_numbers_and_booleans() {
     let property = |record, name: &str, value| with(record, "applicationProperties", name, value);
     let base = telemetry_record();
     assert_eq!(conditions(&base), 0b000_0011);
-    assert_eq!(
-        conditions(&property(base.clone(), "kind", json!("Heartbeat"))),
-        0b000_0010
-    );
-    assert_eq!(
-        conditions(&property(base.clone(), "kind", json!(1.5))),
-        0b000_0010
-    );
+    assert_eq!(conditions(&property(base.clone(), "kind", json!("Heartbeat"))), 0b000_0010);
+    assert_eq!(conditions(&property(base.clone(), "kind", json!(1.5))), 0b000_0010);
     let record = property(base.clone(), "level", json!(3));
     let record = property(record, "ok", json!(true));
     let record = property(record, "opType", json!("ping"));
     let record = property(record, "empty", json!(""));
     assert_eq!(conditions(&record), 0b101_1111);
-    assert_eq!(
-        conditions(&property(base.clone(), "level", json!("3"))),
-        0b000_0111
-    );
-    assert_eq!(
-        conditions(&property(base.clone(), "level", json!(-3))),
-        0b000_0011
-    );
+    assert_eq!(conditions(&property(base.clone(), "level", json!("3"))), 0b000_0111);
+    assert_eq!(conditions(&property(base.clone(), "level", json!(-3))), 0b000_0011);
     assert_eq!(conditions(&property(base, "ok", json!(false))), 0b000_0011);
 }
 
@@ -309,10 +224,7 @@ fn a_condition_is_not_met_by_an_annotation() {
 #[test]
 fn the_thirty_second_condition_has_the_highest_bit_and_further_ones_none() {
     let many: Vec<_> = (0..40).map(|_| condition("kind", None)).collect();
-    let profile = Profile {
-        conditions: many.into(),
-        ..event_hub()
-    };
+    let profile = Profile { conditions: many.into(), ..event_hub() };
     let decoded = decode_record(&telemetry_record(), &profile).unwrap();
     assert_eq!(decoded.message(1).signal.unwrap().conditions, u32::MAX);
 }

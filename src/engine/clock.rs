@@ -1,0 +1,288 @@
+//! A partition's clock: the instant up to which everything is known to have been applied. It never goes back, moves in
+//! whole ticks, and only by evidence.
+
+use super::observation::{Observation, RouteLag};
+use super::signal::{Attached, Backlog, BlindReason, Dating, Gap, GapReason, Proof};
+use super::time::{Millis, Timestamp};
+
+/// Settings of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockSettings {
+    /// Allowance for reordering, route lag and skew between the hub's machines.
+    pub allowance_ms: Millis,
+    /// Step of the clock.
+    pub tick_ms: Millis,
+    /// The longest hole between messages of a backlog, and the longest break of a link, that is no gap.
+    pub bridge_ms: Millis,
+}
+
+/// What an event of the partition means for its clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Advance {
+    /// A span in which nothing can be known; to be declared before the clock moves.
+    pub(crate) gap: Option<Gap>,
+    /// Where the clock moves to; everything due by then is fired first.
+    pub(crate) to: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No receiver.
+    Detached,
+    /// What was there at the attach is being applied.
+    CatchUp { attached: Attached, left: Backlog, from: Timestamp, tail: Option<GapReason> },
+    /// Everything that comes is new: silence is silence.
+    Live,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct PartitionClock {
+    settings: ClockSettings,
+    clock: Timestamp,
+    /// The last instant of which something is known: a message, a proof, the attach of an unbroken span.
+    known_until: Timestamp,
+    phase: Phase,
+    blind: Option<BlindReason>,
+    stream: Option<u64>,
+    last_sequence: Option<i64>,
+    route_lag: RouteLag,
+    gap_end: Timestamp,
+    observation: Observation,
+}
+
+impl PartitionClock {
+    pub(crate) fn new(settings: ClockSettings) -> Self {
+        Self {
+            settings,
+            clock: Timestamp::MIN,
+            known_until: Timestamp::MIN,
+            phase: Phase::Detached,
+            blind: Some(BlindReason::LinkDown),
+            stream: None,
+            last_sequence: None,
+            route_lag: RouteLag::default(),
+            gap_end: Timestamp::MIN,
+            observation: Observation::default(),
+        }
+    }
+
+    pub(crate) fn clock(&self) -> Timestamp {
+        self.clock
+    }
+
+    pub(crate) fn settings(&self) -> ClockSettings {
+        self.settings
+    }
+
+    /// End of the latest gap: whoever was last seen before it gets a new deadline.
+    pub(crate) fn gap_end(&self) -> Timestamp {
+        self.gap_end
+    }
+
+    /// Why the clock can't advance, if it can't.
+    pub(crate) fn blind(&self) -> Option<BlindReason> {
+        match self.phase {
+            Phase::CatchUp { left: Backlog::UpTo(_) | Backlog::Count(_), .. } => {
+                self.blind.or(Some(BlindReason::Lagging))
+            }
+            Phase::CatchUp { left: Backlog::Empty | Backlog::Endless, .. }
+            | Phase::Detached
+            | Phase::Live => self.blind,
+        }
+    }
+
+    /// The part of the last hour of clock time that lies in gaps, in per cent.
+    pub(crate) fn unobserved_percent(&self) -> i64 {
+        self.observation.percent(self.clock)
+    }
+
+    /// A receiver was attached.
+    pub(crate) fn attach(&mut self, attached: Attached) -> Advance {
+        let first_time = self.known_until == Timestamp::MIN;
+        let same_stream = self.stream.is_none() || self.stream == attached.stream;
+        let aged_out = match (self.last_sequence, attached.first_available) {
+            (Some(last), Some(first)) => first > last.saturating_add(1),
+            (None, _) | (_, None) => false,
+        };
+        let break_ms = attached.at.since(self.known_until);
+        let unbroken = !first_time
+            && self.stream.is_some()
+            && same_stream
+            && !aged_out
+            && break_ms <= self.settings.bridge_ms
+            && !matches!(self.phase, Phase::CatchUp { .. });
+        if !same_stream {
+            self.last_sequence = None;
+        }
+        self.stream = attached.stream;
+        self.blind = None;
+        if unbroken {
+            self.phase = Phase::Live;
+            return Advance::default();
+        }
+        let reason = match (first_time, same_stream, aged_out, attached.dating) {
+            (true, ..) => None,
+            (false, false, ..) => Some(GapReason::StreamReset),
+            (false, true, true, _) => Some(GapReason::AgedOut),
+            (false, true, false, Dating::Receipt) => Some(GapReason::Undated),
+            (false, true, false, Dating::EventTime) => None,
+        };
+        let from = self.known_until;
+        self.phase = Phase::CatchUp { attached, left: attached.backlog, from, tail: reason };
+        self.finish_catch_up_if_done()
+    }
+
+    /// The partition can't be observed from now on.
+    pub(crate) fn blind_by(&mut self, reason: BlindReason) {
+        self.blind = Some(reason);
+        match (self.phase, reason) {
+            // The attachment goes on; only its clock stands.
+            (
+                Phase::CatchUp { .. } | Phase::Live,
+                BlindReason::Shared
+                | BlindReason::Storage
+                | BlindReason::Starved
+                | BlindReason::Stalled
+                | BlindReason::Throttled
+                | BlindReason::Lagging,
+            ) => {}
+            // What was left of the backlog is read again after the next attach.
+            (
+                _,
+                BlindReason::LinkDown
+                | BlindReason::Unauthorized
+                | BlindReason::NotOwner
+                | BlindReason::StreamReset,
+            ) => {
+                if self.phase == Phase::Live {
+                    self.phase = Phase::Detached;
+                }
+            }
+            (Phase::Detached, _) => {}
+        }
+    }
+
+    /// What a message means for the clock, before it is applied.
+    pub(crate) fn before(&mut self, sequence: i64, event_time: Option<Timestamp>) -> Advance {
+        let Some(at) = event_time else {
+            return Advance::default();
+        };
+        let mut advance = Advance::default();
+        if let Phase::CatchUp { attached, tail, .. } = &mut self.phase
+            && attached.dating == Dating::EventTime
+        {
+            let hole = at.since(self.known_until) > self.settings.bridge_ms;
+            let reason = match tail.take() {
+                None if hole && self.known_until > Timestamp::MIN => Some(GapReason::Hole),
+                reason => reason,
+            };
+            if let Some(reason) = reason.filter(|_| at > self.known_until) {
+                advance.gap = Some(Gap { from: self.known_until, until: at, reason });
+            }
+        }
+        if let Some(gap) = advance.gap {
+            self.declare(gap);
+        }
+        let repeated =
+            self.stream.is_some() && self.last_sequence.is_some_and(|last| sequence <= last);
+        if !repeated && !self.stands() {
+            advance.to = self.target(at.minus(self.settings.allowance_ms));
+        }
+        advance
+    }
+
+    /// A message was applied.
+    pub(crate) fn after(
+        &mut self,
+        sequence: i64,
+        event_time: Option<Timestamp>,
+        append_time: Option<Timestamp>,
+    ) -> Advance {
+        self.last_sequence = Some(self.last_sequence.map_or(sequence, |last| last.max(sequence)));
+        if let Some(at) = event_time {
+            self.known_until = self.known_until.max(at);
+            if let Some(append) = append_time {
+                self.route_lag.observe(append.since(at), append);
+            }
+        }
+        if let Phase::CatchUp { left, .. } = &mut self.phase {
+            match left {
+                Backlog::Count(count) => *count = count.saturating_sub(1),
+                Backlog::UpTo(_) | Backlog::Empty | Backlog::Endless => {}
+            }
+        }
+        self.finish_catch_up_if_done()
+    }
+
+    /// Nothing unread remains.
+    pub(crate) fn prove(&mut self, proof: Proof) -> Option<Timestamp> {
+        let applied = proof
+            .last_enqueued
+            .is_none_or(|last| self.last_sequence.is_some_and(|applied| applied >= last));
+        if self.phase != Phase::Live || self.blind.is_some() || !applied {
+            return None;
+        }
+        let lag_ms = self.route_lag.largest_ms(proof.at).max(self.settings.allowance_ms);
+        self.known_until = self.known_until.max(proof.at.minus(lag_ms));
+        self.target(proof.at.minus(lag_ms))
+    }
+
+    /// Everything due up to `clock` has been fired.
+    pub(crate) fn set(&mut self, clock: Timestamp) {
+        self.clock = self.clock.max(clock);
+    }
+
+    /// Whether the clock stands whatever is read.
+    fn stands(&self) -> bool {
+        let draining = match self.phase {
+            Phase::CatchUp { left, attached, .. } => {
+                matches!(left, Backlog::Count(_)) || attached.dating == Dating::Receipt
+            }
+            Phase::Detached | Phase::Live => false,
+        };
+        draining || self.blind.is_some()
+    }
+
+    fn finish_catch_up_if_done(&mut self) -> Advance {
+        let Phase::CatchUp { attached, left, from, tail } = self.phase else {
+            return Advance::default();
+        };
+        let done = match left {
+            Backlog::Empty | Backlog::Count(0) => true,
+            Backlog::UpTo(end) => self.last_sequence.is_some_and(|last| last >= end),
+            Backlog::Count(_) | Backlog::Endless => false,
+        };
+        if !done {
+            return Advance::default();
+        }
+        self.phase = Phase::Live;
+        let mut advance = Advance::default();
+        let until = attached.at.max(self.known_until);
+        let undated = attached.dating == Dating::Receipt;
+        let known = if undated { from } else { self.known_until };
+        let too_far = attached.at.since(known) > self.settings.bridge_ms;
+        if known > Timestamp::MIN
+            && let Some(reason) = tail.or(too_far.then_some(GapReason::Tail))
+        {
+            let gap = Gap { from: known, until, reason };
+            self.declare(gap);
+            advance.gap = Some(gap);
+        }
+        self.known_until = self.known_until.max(attached.at);
+        if self.clock == Timestamp::MIN && !self.stands() {
+            advance.to = self.target(attached.at.minus(self.settings.allowance_ms));
+        }
+        advance
+    }
+
+    fn declare(&mut self, gap: Gap) {
+        self.gap_end = self.gap_end.max(gap.until);
+        self.observation.note(gap);
+    }
+
+    /// `to` in whole ticks, if that is forward.
+    fn target(&self, to: Timestamp) -> Option<Timestamp> {
+        let whole = Timestamp::from_ms(to.as_ms() - to.as_ms().rem_euclid(self.settings.tick_ms));
+        (whole > self.clock).then_some(whole)
+    }
+}

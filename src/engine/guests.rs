@@ -1,0 +1,132 @@
+//! A shard's part in placement: what it answers when another partition asks, and what it makes of an answer.
+
+use super::beside::{Elsewhere, Sighting};
+use super::facts::Facts;
+use super::placement::{Audience, Reply, Tiding};
+use super::shard::{Context, Output, Shard};
+use super::table::{Key, Slot, State, flag};
+use super::time::{Millis, Timestamp};
+
+/// How many windows a sighting places an identity on a partition.
+const PLACED_WINDOWS: Millis = 3;
+
+impl Shard {
+    /// Another partition tells what it knows of an identity. If it is judged here, this joins what it was told and says
+    /// who judges from now on.
+    pub(crate) fn told(
+        &mut self,
+        key: &Key,
+        from: u16,
+        facts: &Facts,
+        context: Context<'_>,
+        out: &mut Output,
+    ) -> Reply {
+        let Some(slot) = self.table.find(key) else {
+            return Reply::Unknown;
+        };
+        if self.table.record(slot).flags & flag::GUEST != 0 {
+            return Reply::Unknown;
+        }
+        let here = match self.beside.elsewhere.get(&slot) {
+            Some(elsewhere) => elsewhere.here,
+            None => self.table.record(slot).last_seen,
+        };
+        let heard_there = facts.last_seen > Timestamp::MIN;
+        if heard_there {
+            self.disprove(slot, facts, context, out);
+            self.cross(slot, facts, context);
+        }
+        self.learn(slot, facts, context, out);
+        let known = self.facts(slot);
+        let placed_ms = self.terms(slot, context).window_ms * PLACED_WINDOWS;
+        let placed_here = here > Timestamp::MIN && facts.last_seen.since(here) <= placed_ms;
+        let settled =
+            matches!(self.table.record(slot).state, State::Pending | State::Online | State::Late)
+                && self.table.record(slot).flags & flag::CROSSING == 0;
+        if heard_there && !placed_here && settled {
+            self.forget(slot);
+            return Reply::Yours(known);
+        }
+        if heard_there {
+            self.note_sighting(slot, Sighting { partition: from, at: facts.last_seen }, here);
+        }
+        Reply::Mine(known)
+    }
+
+    /// What was asked about `key` has been answered by `by`.
+    pub(crate) fn answered(
+        &mut self,
+        key: &Key,
+        by: u16,
+        reply: Reply,
+        context: Context<'_>,
+        out: &mut Output,
+    ) {
+        let Some(slot) = self.table.find(key) else {
+            return;
+        };
+        match reply {
+            Reply::Mine(_) => {
+                self.clear_put_off(slot);
+                self.table.record_mut(slot).flags |= flag::GUEST;
+                self.beside.homes.insert(slot, by);
+            }
+            Reply::Yours(facts) => {
+                self.become_home(slot);
+                self.learn(slot, &facts, context, out);
+                self.arm_next(slot, context);
+            }
+            Reply::Unknown => {
+                if self.beside.homes.get(&slot) == Some(&by) {
+                    self.become_home(slot);
+                    self.arm_next(slot, context);
+                }
+            }
+        }
+    }
+
+    /// What has to be told about a guest: only its home judges it.
+    pub(crate) fn pass_on(&self, slot: Slot, facts: Facts, context: Context<'_>, out: &mut Output) {
+        if let Some(&home) = self.beside.homes.get(&slot) {
+            let identity = self.identity(slot, context.hubs);
+            out.tidings.push(Tiding { identity, facts, to: Audience::Home(home) });
+        }
+    }
+
+    /// Whether every other partition on which the identity may have been heard has been read up to `deadline`.
+    pub(crate) fn observed_elsewhere_too(
+        &self,
+        slot: Slot,
+        deadline: Timestamp,
+        context: Context<'_>,
+    ) -> bool {
+        if self.table.record(slot).state == State::Pending {
+            return context.foreign.least() >= deadline;
+        }
+        let placed_ms = self.terms(slot, context).window_ms * PLACED_WINDOWS;
+        self.beside.elsewhere.get(&slot).is_none_or(|elsewhere| {
+            elsewhere.others.iter().all(|sighting| {
+                let clock = context.foreign.of(sighting.partition);
+                clock >= deadline || clock.since(sighting.at) > placed_ms
+            })
+        })
+    }
+
+    fn note_sighting(&mut self, slot: Slot, sighting: Sighting, here: Timestamp) {
+        let elsewhere = self
+            .beside
+            .elsewhere
+            .entry(slot)
+            .or_insert_with(|| Elsewhere { here, others: Vec::new() });
+        match elsewhere.others.iter_mut().find(|known| known.partition == sighting.partition) {
+            Some(known) => known.at = known.at.max(sighting.at),
+            None => elsewhere.others.push(sighting),
+        }
+        self.table.record_mut(slot).flags |= flag::ELSEWHERE;
+    }
+
+    fn become_home(&mut self, slot: Slot) {
+        self.beside.homes.remove(&slot);
+        self.table.record_mut(slot).flags &= !flag::GUEST;
+    }
+}

@@ -1,0 +1,387 @@
+//! A partition's engine: one clock, shards by device, and everything that moves them.
+//!
+//! Every input is a call, every effect a value in the caller's [`Output`]. Before a message is applied, what its event
+//! time makes due is fired: [`Partition::prepare`], then [`Partition::fire`] until it says that nothing is left, then
+//! [`Partition::apply`]. A caller may pause between two calls of `fire`; nothing else is applied meanwhile, so that its
+//! speed can't be seen in the result.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::clock::{Advance, ClockSettings, PartitionClock};
+use super::identity::IdentityRef;
+use super::placement::{Audience, ForeignClocks, Reply, Tiding};
+use super::route::RouteWitness;
+use super::rules::Policy;
+use super::shard::{Context, Output, Shard};
+use super::signal::{Attached, BlindReason, Message, Proof, SignalKind};
+use super::table::{Key, State};
+use super::time::Timestamp;
+use super::timers::{Decision, tick_of};
+
+/// Identities of a shard before it is split in two: a rehash of that many takes some 10 ms.
+pub const MAX_SHARD_IDENTITIES: usize = 262_144;
+
+/// The most hubs whose devices one partition can carry: 16 bits in a record.
+const MAX_HUBS: usize = 65_535;
+
+/// The engine of one partition.
+pub struct Partition {
+    policy: Arc<Policy>,
+    clock: PartitionClock,
+    hubs: Vec<Arc<str>>,
+    hub_numbers: BTreeMap<Arc<str>, u16>,
+    shards: Vec<Shard>,
+    /// Shard of each value of the top bits of the hash; its length is a power of two.
+    directory: Vec<usize>,
+    /// Number of leading bits that tell a shard from its sibling.
+    depths: Vec<u32>,
+    hasher: foldhash::fast::FixedState,
+    route: RouteWitness,
+    foreign: ForeignClocks,
+    /// Where the clock is on its way to.
+    goal: Option<Timestamp>,
+    /// Decisions of the tick that is being fired, in order, and the next one.
+    decisions: Vec<(usize, Decision)>,
+    next_decision: usize,
+    found: Vec<u32>,
+    capacity: usize,
+}
+
+/// What a partition looks like from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Its clock.
+    pub clock: Timestamp,
+    /// Why it can't advance.
+    pub blind: Option<BlindReason>,
+    /// Identities by state, in the order of [`State::ALL`].
+    pub identities: [u64; State::ALL.len()],
+    /// Identities that gaps have put off for two windows past their first deadline.
+    pub unjudgeable: u64,
+    /// Part of the last hour that lies in gaps, in per cent.
+    pub unobserved_percent: i64,
+    /// The earliest instant at which something may become due.
+    pub next_deadline: Option<Timestamp>,
+    /// Bytes of the tables.
+    pub memory_bytes: usize,
+}
+
+/// How far a partition is, and when it next wants to know more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// Its clock.
+    pub clock: Timestamp,
+    /// Why it can't advance.
+    pub blind: Option<BlindReason>,
+    /// The earliest instant at which something may become due.
+    pub next_deadline: Option<Timestamp>,
+}
+
+impl Partition {
+    /// An engine that has seen nothing. `seed` only spreads ids over shards and buckets: no result depends on it.
+    pub fn new(policy: Arc<Policy>, settings: ClockSettings, seed: u64) -> Self {
+        let hasher = foldhash::fast::FixedState::with_seed(seed);
+        Self {
+            policy,
+            clock: PartitionClock::new(settings),
+            hubs: Vec::new(),
+            hub_numbers: BTreeMap::new(),
+            shards: vec![Shard::new(hasher.clone(), 0)],
+            directory: vec![0],
+            depths: vec![0],
+            hasher,
+            route: RouteWitness::default(),
+            foreign: ForeignClocks::default(),
+            goal: None,
+            decisions: Vec::new(),
+            next_decision: 0,
+            found: Vec::new(),
+            capacity: MAX_SHARD_IDENTITIES,
+        }
+    }
+
+    /// A receiver was attached. What follows from it is fired by [`Partition::fire`].
+    pub fn attach(&mut self, attached: Attached, out: &mut Output) {
+        let advance = self.clock.attach(attached);
+        self.advance(advance, out);
+    }
+
+    /// The partition can't be observed from now on.
+    pub fn blind(&mut self, reason: BlindReason) {
+        self.clock.blind_by(reason);
+    }
+
+    /// Nothing unread remains on the partition. Without effect unless it holds for what was applied.
+    pub fn prove(&mut self, proof: Proof) {
+        if let Some(to) = self.clock.prove(proof) {
+            self.goal = Some(to);
+        }
+    }
+
+    /// The clocks of the other partitions that could carry the same hubs have moved.
+    pub fn foreign_clocks(&mut self, clocks: ForeignClocks) {
+        self.foreign = clocks;
+    }
+
+    /// A message is about to be applied: what it makes due has to be fired first.
+    pub fn prepare(&mut self, message: &Message<'_>, out: &mut Output) {
+        let advance = self.clock.before(message.sequence, message.event_time);
+        self.advance(advance, out);
+    }
+
+    /// Fires what is due, in the order of deadlines, at most `budget` decisions. Returns true when nothing is left and the
+    /// clock stands where it was to go.
+    pub fn fire(&mut self, budget: usize, out: &mut Output) -> bool {
+        let Some(goal) = self.goal else { return true };
+        let tick_ms = self.clock.settings().tick_ms;
+        let mut left = budget;
+        loop {
+            while self.next_decision < self.decisions.len() {
+                if left == 0 {
+                    return false;
+                }
+                let (shard, decision) = self.decisions[self.next_decision];
+                self.next_decision += 1;
+                if self.with_shard(shard, |shard, context| shard.decide(decision, context, out)) {
+                    left -= 1;
+                }
+            }
+            let goal_tick = tick_of(goal, tick_ms);
+            match self.next_tick().filter(|&tick| tick <= goal_tick) {
+                Some(tick) => self.collect(tick),
+                None => {
+                    for shard in &mut self.shards {
+                        shard.wheel.take(goal_tick, &mut self.found);
+                    }
+                    self.clock.set(goal);
+                    self.goal = None;
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Applies a message that was prepared, after everything it made due was fired.
+    pub fn apply(&mut self, message: &Message<'_>, out: &mut Output) {
+        debug_assert!(
+            self.goal.is_none(),
+            "a message may be applied only after fire() has returned true"
+        );
+        if let (Some(signal), Some(at)) = (&message.signal, message.event_time)
+            && let Some(hub) = self.hub_number(signal.identity.hub)
+        {
+            if self.clock.clock() == Timestamp::MIN {
+                self.start_wheels(at);
+            }
+            let key = Key::new(hub, signal.identity.device, signal.identity.module);
+            let hash = key.device_hash(&self.hasher);
+            self.route.heard(hub, hash, at);
+            let index = self.shard_of(hash);
+            let sequence = message.sequence;
+            self.with_shard(index, |shard, context| {
+                let created = shard.apply(&key, signal, at, sequence, context, out);
+                let registry = matches!(signal.kind, SignalKind::Created | SignalKind::Deleted);
+                let changed = registry.then(|| shard.table.find(&key)).flatten();
+                for slot in created.into_iter().chain([changed]).flatten() {
+                    let identity = shard.identity(slot, context.hubs);
+                    let facts = shard.facts(slot);
+                    out.tidings.push(Tiding { identity, facts, to: Audience::Everyone });
+                }
+            });
+            if self.shards[index].table.len() > self.capacity {
+                self.split(index);
+            }
+        }
+        let advance = self.clock.after(message.sequence, message.event_time, message.append_time);
+        self.advance(advance, out);
+    }
+
+    /// Another partition tells what it knows of an identity.
+    pub fn told(
+        &mut self,
+        identity: IdentityRef<'_>,
+        from: u16,
+        facts: &super::facts::Facts,
+        out: &mut Output,
+    ) -> Reply {
+        let Some(&hub) = self.hub_numbers.get(identity.hub) else {
+            return Reply::Unknown;
+        };
+        let key = Key::new(hub, identity.device, identity.module);
+        let index = self.shard_of(key.device_hash(&self.hasher));
+        self.with_shard(index, |shard, context| shard.told(&key, from, facts, context, out))
+    }
+
+    /// Partition `by` has answered what this one told about an identity.
+    pub fn answered(&mut self, identity: IdentityRef<'_>, by: u16, reply: Reply, out: &mut Output) {
+        let Some(&hub) = self.hub_numbers.get(identity.hub) else {
+            return;
+        };
+        let key = Key::new(hub, identity.device, identity.module);
+        let index = self.shard_of(key.device_hash(&self.hasher));
+        self.with_shard(index, |shard, context| shard.answered(&key, by, reply, context, out));
+    }
+
+    /// The state of an identity, and the instant of its last proof of life if it was heard.
+    pub fn state(&self, identity: IdentityRef<'_>) -> Option<(State, Option<Timestamp>)> {
+        let &hub = self.hub_numbers.get(identity.hub)?;
+        let key = Key::new(hub, identity.device, identity.module);
+        let shard = &self.shards[self.shard_of(key.device_hash(&self.hasher))];
+        let record = shard.table.record(shard.table.find(&key)?);
+        Some((record.state, (record.last_seen > Timestamp::MIN).then_some(record.last_seen)))
+    }
+
+    /// What it looks like from outside.
+    pub fn stats(&self) -> Stats {
+        let mut identities = [0; State::ALL.len()];
+        for shard in &self.shards {
+            for (sum, count) in identities.iter_mut().zip(shard.counts) {
+                *sum += count;
+            }
+        }
+        Stats {
+            clock: self.clock.clock(),
+            blind: self.clock.blind(),
+            identities,
+            unjudgeable: self.shards.iter().map(|shard| shard.unjudgeable).sum(),
+            unobserved_percent: self.clock.unobserved_percent(),
+            next_deadline: self.next_deadline(),
+            memory_bytes: self.shards.iter().map(Shard::memory_bytes).sum(),
+        }
+    }
+
+    /// What the partition's source and its worker want to know after every event.
+    pub fn outlook(&self) -> Outlook {
+        Outlook {
+            clock: self.clock.clock(),
+            blind: self.clock.blind(),
+            next_deadline: self.next_deadline(),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        let tick = i64::try_from(self.next_tick()?).ok()?;
+        Some(Timestamp::from_ms(tick.saturating_mul(self.clock.settings().tick_ms)))
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> Timestamp {
+        self.clock.clock()
+    }
+
+    /// Why its clock can't advance, if it can't.
+    pub fn blind_reason(&self) -> Option<BlindReason> {
+        self.clock.blind()
+    }
+
+    fn advance(&mut self, advance: Advance, out: &mut Output) {
+        out.gaps.extend(advance.gap);
+        if let Some(to) = advance.to {
+            self.goal = Some(self.goal.map_or(to, |goal| goal.max(to)));
+        }
+    }
+
+    /// Visits everything that stands at `tick`, and puts what has to be decided into order.
+    fn collect(&mut self, tick: u64) {
+        let tick_ms = self.clock.settings().tick_ms;
+        let at = i64::try_from(tick).unwrap_or(i64::MAX).saturating_mul(tick_ms);
+        self.clock.set(Timestamp::from_ms(at));
+        self.decisions.clear();
+        self.next_decision = 0;
+        let mut found = std::mem::take(&mut self.found);
+        let mut decisions = Vec::new();
+        for index in 0..self.shards.len() {
+            found.clear();
+            self.shards[index].wheel.take(tick, &mut found);
+            for &slot in &found {
+                self.with_shard(index, |shard, context| {
+                    shard.visit(slot, tick, context, &mut decisions)
+                });
+            }
+            self.decisions.extend(decisions.drain(..).map(|decision| (index, decision)));
+        }
+        found.clear();
+        self.found = found;
+        let shards = &self.shards;
+        self.decisions.sort_by(|(shard_a, a), (shard_b, b)| {
+            a.deadline.cmp(&b.deadline).then_with(|| {
+                let (a, b) =
+                    (shards[*shard_a].table.ids(a.slot), shards[*shard_b].table.ids(b.slot));
+                a.cmp(&b)
+            })
+        });
+    }
+
+    /// Before the clock has moved for the first time, the wheels begin where the log does.
+    fn start_wheels(&mut self, at: Timestamp) {
+        let tick = tick_of(at, self.clock.settings().tick_ms);
+        for shard in self.shards.iter_mut().filter(|shard| shard.wheel.now() == 0) {
+            shard.wheel = super::wheel::Wheel::new(tick);
+        }
+    }
+
+    fn next_tick(&self) -> Option<u64> {
+        self.shards.iter().filter_map(|shard| shard.wheel.next_tick()).min()
+    }
+
+    fn with_shard<T>(&mut self, index: usize, act: impl FnOnce(&mut Shard, Context<'_>) -> T) -> T {
+        let context = Context {
+            policy: &self.policy,
+            hubs: &self.hubs,
+            tick_ms: self.clock.settings().tick_ms,
+            clock: self.clock.clock(),
+            gap_end: self.clock.gap_end(),
+            route: &self.route,
+            foreign: &self.foreign,
+        };
+        act(&mut self.shards[index], context)
+    }
+
+    fn hub_number(&mut self, hub: &str) -> Option<u16> {
+        if let Some(&number) = self.hub_numbers.get(hub) {
+            return Some(number);
+        }
+        if self.hubs.len() >= MAX_HUBS {
+            return None;
+        }
+        let number = u16::try_from(self.hubs.len()).ok()?;
+        let hub: Arc<str> = hub.into();
+        self.hubs.push(hub.clone());
+        self.hub_numbers.insert(hub, number);
+        Some(number)
+    }
+
+    fn shard_of(&self, hash: u64) -> usize {
+        let bits = self.directory.len().trailing_zeros();
+        let place = if bits == 0 { 0 } else { hash >> (64 - bits) };
+        self.directory[usize::try_from(place).unwrap_or(0)]
+    }
+
+    /// Splits a shard by the next bit of the hash (extendible hashing), doubling the directory if that bit is new.
+    fn split(&mut self, index: usize) {
+        let depth = self.depths[index];
+        if 1_usize << depth == self.directory.len() {
+            self.directory = self.directory.iter().flat_map(|&shard| [shard, shard]).collect();
+        }
+        let sibling = self.shards.len();
+        let bits = self.directory.len().trailing_zeros();
+        for (place, shard) in self.directory.iter_mut().enumerate() {
+            if *shard == index && place >> (bits - depth - 1) & 1 == 1 {
+                *shard = sibling;
+            }
+        }
+        self.depths[index] += 1;
+        self.depths.push(depth + 1);
+        let tick = self.shards[index].wheel.now();
+        let mut old =
+            std::mem::replace(&mut self.shards[index], Shard::new(self.hasher.clone(), tick));
+        self.shards.push(Shard::new(self.hasher.clone(), tick));
+        for slot in old.table.slots() {
+            let home = self.shard_of(old.table.key(slot).device_hash(&self.hasher));
+            self.with_shard(home, |shard, context| shard.adopt(&mut old, slot, context));
+        }
+        self.shards[index].link_modules();
+        self.shards[sibling].link_modules();
+    }
+}

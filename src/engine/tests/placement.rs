@@ -1,0 +1,136 @@
+use super::*;
+
+/// Partitions of one hub in one process, as the composition root joins them.
+struct Fleet {
+    benches: Vec<Bench>,
+}
+
+impl Fleet {
+    fn new(count: usize) -> Self {
+        Self { benches: (0..count).map(|_| Bench::live()).collect() }
+    }
+
+    fn beat(&mut self, partition: usize, device: &str, ms: i64) {
+        self.benches[partition].beat(device, ms);
+        self.settle(partition);
+    }
+
+    fn say(&mut self, partition: usize, device: &str, ms: i64, kind: SignalKind) {
+        self.benches[partition].say(device, ms, kind);
+        self.settle(partition);
+    }
+
+    /// A message of nobody on one partition, after all clocks were exchanged.
+    fn pass(&mut self, partition: usize, ms: i64) {
+        self.benches[partition].pass(ms);
+        self.settle(partition);
+    }
+
+    fn settle(&mut self, from: usize) {
+        let own = u16::try_from(from).unwrap();
+        for tiding in std::mem::take(&mut self.benches[from].out.tidings) {
+            for to in 0..self.benches.len() {
+                let wanted = match tiding.to {
+                    Audience::Everyone => true,
+                    Audience::Home(home) => usize::from(home) == to,
+                };
+                if to == from || !wanted {
+                    continue;
+                }
+                let bench = &mut self.benches[to];
+                let reply =
+                    bench.engine.told(tiding.identity.as_ref(), own, &tiding.facts, &mut bench.out);
+                let bench = &mut self.benches[from];
+                let by = u16::try_from(to).unwrap();
+                bench.engine.answered(tiding.identity.as_ref(), by, reply, &mut bench.out);
+            }
+        }
+        let clocks: Vec<Timestamp> =
+            self.benches.iter().map(|bench| bench.engine.clock()).collect();
+        for (index, bench) in self.benches.iter_mut().enumerate() {
+            let others = clocks.iter().enumerate().filter(|(other, _)| *other != index);
+            let others =
+                others.map(|(other, clock)| (u16::try_from(other).unwrap(), *clock)).collect();
+            bench.engine.foreign_clocks(ForeignClocks::new(others));
+        }
+    }
+
+    fn decided(&mut self) -> Vec<Vec<String>> {
+        self.benches.iter_mut().map(Bench::decided).collect()
+    }
+}
+
+const NONE: Vec<String> = Vec::new();
+
+#[test]
+fn a_created_device_is_judged_on_the_least_clock_of_all_partitions() {
+    let mut fleet = Fleet::new(2);
+    fleet.say(0, "a", 0, SignalKind::Created);
+    fleet.pass(0, FIRST_MS + GRACE_MS + 10_000);
+    fleet.pass(0, FIRST_MS + GRACE_MS + 20_000);
+    assert_eq!(fleet.decided(), [NONE, NONE], "partition 1 has not been read that far");
+    fleet.beat(1, "a", 5_000);
+    fleet.pass(1, FIRST_MS + GRACE_MS + 10_000);
+    fleet.pass(0, FIRST_MS + GRACE_MS + 30_000);
+    assert_eq!(fleet.decided(), [NONE, vec!["a 5000..17000 silent".to_owned()]]);
+    assert_eq!(fleet.benches[0].state("a"), None, "its home is where it is heard");
+}
+
+#[test]
+fn a_created_device_that_is_heard_nowhere_is_reported_by_its_partition() {
+    let mut fleet = Fleet::new(2);
+    fleet.say(0, "a", 0, SignalKind::Created);
+    fleet.pass(0, FIRST_MS + GRACE_MS + 10_000);
+    fleet.pass(1, FIRST_MS + GRACE_MS + 10_000);
+    fleet.pass(0, FIRST_MS + GRACE_MS + 10_200);
+    assert_eq!(fleet.decided(), [vec!["a 0..62000 never_seen".to_owned()], NONE]);
+}
+
+#[test]
+fn a_partition_that_is_ahead_of_the_create_notification_keeps_the_device() {
+    let mut fleet = Fleet::new(2);
+    fleet.beat(1, "a", 40_000);
+    fleet.say(0, "a", 0, SignalKind::Created);
+    fleet.pass(0, 200_000);
+    fleet.pass(0, 200_200);
+    assert_eq!(fleet.decided(), [NONE, NONE]);
+    fleet.say(0, "a", 201_000, SignalKind::Deleted);
+    assert_eq!(fleet.benches[1].state("a"), Some(State::Deleted));
+    fleet.pass(1, 400_000);
+    assert_eq!(fleet.decided(), [NONE, NONE]);
+}
+
+#[test]
+fn a_device_heard_on_two_partitions_is_judged_once_and_on_both() {
+    let mut fleet = Fleet::new(2);
+    fleet.beat(0, "a", 0);
+    fleet.beat(1, "a", 4_000);
+    fleet.pass(0, 30_000);
+    fleet.pass(0, 30_200);
+    assert_eq!(fleet.decided(), [NONE, NONE], "partition 1 may still hold a heartbeat");
+    fleet.beat(1, "a", 8_000);
+    fleet.pass(1, 30_000);
+    fleet.pass(0, 30_400);
+    assert_eq!(fleet.decided(), [vec!["a 8000..20000 silent".to_owned()], NONE]);
+    fleet.beat(1, "a", 31_000);
+    assert_eq!(fleet.decided(), [vec!["a 8000..20000 resolved Heartbeat 31000".to_owned()], NONE]);
+}
+
+#[test]
+fn a_device_that_moves_to_another_partition_is_judged_there() {
+    let mut fleet = Fleet::new(2);
+    fleet.beat(0, "a", 0);
+    fleet.pass(0, 60_000);
+    fleet.pass(1, 60_000);
+    fleet.beat(1, "a", 61_000);
+    assert_eq!(
+        fleet.decided(),
+        [
+            vec!["a 0..12000 silent".to_owned(), "a 0..12000 resolved Heartbeat 61000".to_owned()],
+            NONE
+        ]
+    );
+    assert_eq!(fleet.benches[0].state("a"), None);
+    fleet.pass(1, 61_000 + DUE_MS + 1_000);
+    assert_eq!(fleet.decided(), [NONE, vec!["a 61000..73000 silent".to_owned()]]);
+}

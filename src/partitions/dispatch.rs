@@ -1,0 +1,97 @@
+//! From decisions to the sinks' queues.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::Shared;
+use crate::alert::{self, Alert, Message, Origin};
+use crate::clock;
+use crate::engine::rules::{Pattern, Policy};
+use crate::engine::{Transition, TransitionKind};
+
+/// The queues of the sinks.
+#[derive(Clone, Debug, Default)]
+pub struct Router {
+    sinks: Vec<(Arc<str>, mpsc::Sender<Message>)>,
+}
+
+impl Router {
+    /// Every message goes to every sink.
+    pub fn new(sinks: Vec<(Arc<str>, mpsc::Sender<Message>)>) -> Self {
+        Self { sinks }
+    }
+
+    /// Queues the messages that tell an alert; waits while a queue is full. A sink that has ended gets nothing: the process
+    /// is ending with it.
+    async fn tell(&self, alert: &Alert) {
+        for (name, queue) in &self.sinks {
+            let message = alert::body::message(alert, name, ordinal(&alert.transition));
+            if queue.send(message).await.is_err() {
+                tracing::warn!(sink = %name, identity = %alert.transition.identity, "the sink has ended: an alert is not told");
+            }
+        }
+    }
+}
+
+/// Tells apart several amendments of one outage: the instant that each found, in its low bits. Everything else is told once.
+fn ordinal(transition: &Transition) -> u32 {
+    match transition.kind {
+        TransitionKind::Amended { .. } => {
+            let found = transition.outage.judged.armed_at.as_ms() & i64::from(u32::MAX);
+            u32::try_from(found).unwrap_or(0)
+        }
+        TransitionKind::Offline
+        | TransitionKind::Resolved { .. }
+        | TransitionKind::Retracted { .. } => 0,
+    }
+}
+
+impl Shared {
+    /// Sends what was decided, in order. Whoever calls it sends for all.
+    pub(super) async fn send_decided(&self, policy: &Policy, router: &Router) {
+        let mut mute = self.outgoing.lock().await;
+        loop {
+            let next = self.engine().decided.pop_front();
+            let Some(transition) = next else { return };
+            self.counters.transition(&transition);
+            let alert = Alert { origin: self.origin(&transition, policy), transition };
+            if let Some(alert) = mute.pass(alert) {
+                router.tell(&alert).await;
+            }
+        }
+    }
+
+    /// Begins to hold alerts back: what is decided until [`Shared::unmute`] is old history.
+    pub(super) async fn mute(&self) {
+        *self.outgoing.lock().await = alert::mute::Mute::muted();
+    }
+
+    /// Ends the muting and tells what is still open.
+    pub(super) async fn unmute(&self, policy: &Policy, router: &Router) {
+        self.send_decided(policy, router).await;
+        let mut mute = self.outgoing.lock().await;
+        for alert in mute.unmute() {
+            router.tell(&alert).await;
+        }
+    }
+
+    fn origin(&self, transition: &Transition, policy: &Policy) -> Origin {
+        Origin {
+            source: self.key.source.clone(),
+            partition: self.key.partition.clone(),
+            rule: rule_name(policy, transition.outage.rule),
+            observation_lag_ms: clock::wall().since(transition.decided_at).max(0),
+        }
+    }
+}
+
+/// `default`, or the position and the pattern of a rule.
+fn rule_name(policy: &Policy, index: u16) -> Arc<str> {
+    let Some(rule) = policy.rules.get(usize::from(index)) else { return "default".into() };
+    let text = |pattern: &Pattern| match pattern {
+        Pattern::Exact(text) | Pattern::Glob(text) => text.clone(),
+    };
+    let module = rule.module.as_ref().map(|module| format!("/{}", text(module)));
+    format!("match[{index}] {}{}", text(&rule.device), module.unwrap_or_default()).into()
+}

@@ -1,0 +1,68 @@
+//! How partitions tell one another about identities that more than one of them knows.
+
+use std::sync::{Arc, PoisonError};
+
+use super::{Partitions, Shared};
+use crate::engine::{Audience, ForeignClocks, Output, Tiding};
+
+impl Partitions {
+    /// Tells the others, and gives their answers to `from`. Decisions that follow are queued where they were taken.
+    pub(super) fn exchange(&self, from: &Arc<Shared>, tidings: Vec<Tiding>) -> Vec<Arc<Shared>> {
+        let others = self.others(from);
+        let mut touched: Vec<Arc<Shared>> = Vec::new();
+        if others.is_empty() {
+            return touched;
+        }
+        let _one_at_a_time = self.placement.lock().unwrap_or_else(PoisonError::into_inner);
+        for tiding in tidings {
+            let identity = tiding.identity.as_ref();
+            for other in others.iter().filter(|other| is_audience(&tiding, other)) {
+                let mut out = Output::default();
+                let reply = {
+                    let mut engine = other.engine();
+                    let reply =
+                        engine.partition.told(identity, from.index, &tiding.facts, &mut out);
+                    engine.decided.extend(out.transitions.drain(..));
+                    reply
+                };
+                other.counters.false_offline.increment(out.false_offline);
+                if !touched.iter().any(|known| known.index == other.index) {
+                    touched.push(other.clone());
+                }
+                let mut engine = from.engine();
+                engine.partition.answered(identity, other.index, reply, &mut out);
+                engine.decided.extend(out.transitions);
+            }
+        }
+        touched
+    }
+
+    /// Tells a partition how far the others have been read.
+    pub(super) fn tell_clocks(&self, to: &Arc<Shared>) {
+        let others = self.others(to);
+        if !others.is_empty() {
+            let clocks = others.iter().map(|other| (other.index, other.told_clock())).collect();
+            to.engine().partition.foreign_clocks(ForeignClocks::new(clocks));
+        }
+    }
+
+    /// The other partitions that could carry the same hub.
+    fn others(&self, from: &Arc<Shared>) -> Vec<Arc<Shared>> {
+        let mut others = self.shared();
+        others.retain(|other| {
+            other.index != from.index
+                && match &from.profile.hub {
+                    crate::wire::HubName::Fixed(hub) => other.could_carry(hub),
+                    crate::wire::HubName::Property(_) => true,
+                }
+        });
+        others
+    }
+}
+
+fn is_audience(tiding: &Tiding, other: &Shared) -> bool {
+    match tiding.to {
+        Audience::Everyone => other.could_carry(&tiding.identity.hub),
+        Audience::Home(index) => other.index == index,
+    }
+}
