@@ -17,7 +17,7 @@ use crate::config::{EventHubsConfig, Transport};
 use crate::engine::{BlindReason, Millis, Timestamp};
 use crate::metrics as catalogue;
 use crate::source::amqp_link::broker_clock::BrokerClock;
-use crate::source::amqp_link::dial::{self, Dial, WebSocket};
+use crate::source::amqp_link::dial::{self, Dial, WebSocket, sleep_ms};
 use crate::source::amqp_link::link_error::LinkError;
 use crate::source::amqp_link::websocket::{EVENT_HUBS_PATH, IOT_HUB_PATH};
 use crate::source::reconnect::wait_ms;
@@ -52,10 +52,7 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self {
-            token: TokenTiming::default(),
-            stolen_wait_ms: 60_000,
-        }
+        Self { token: TokenTiming::default(), stolen_wait_ms: 60_000 }
     }
 }
 
@@ -92,7 +89,7 @@ pub async fn run_with(
         source.failures = source.failures.saturating_add(1);
         let pause_ms = source.failed(&error).await;
         tokio::select! {
-            () = auth::sleep_ms(pause_ms) => {}
+            () = sleep_ms(pause_ms) => {}
             () = stop.cancelled() => return Ok(()),
         }
     }
@@ -160,21 +157,12 @@ impl EventHubs {
         let (port, websocket) = match &self.config.transport {
             Transport::Tcp => (endpoint.tcp_port(), None),
             Transport::WebSocket { proxy } => {
-                let path = if iot_hub {
-                    IOT_HUB_PATH
-                } else {
-                    EVENT_HUBS_PATH
-                };
+                let path = if iot_hub { IOT_HUB_PATH } else { EVENT_HUBS_PATH };
                 let proxy = proxy.clone();
                 (endpoint.websocket_port(), Some(WebSocket { path, proxy }))
             }
         };
-        Dial {
-            host: endpoint.host.clone(),
-            port,
-            tls: self.tls.clone(),
-            websocket,
-        }
+        Dial { host: endpoint.host.clone(), port, tls: self.tls.clone(), websocket }
     }
 
     /// Tells everyone why; returns how long to wait.
@@ -198,10 +186,8 @@ impl EventHubs {
     }
 
     async fn blind(&self, reason: BlindReason, text: &str) {
-        let all = self
-            .partitions
-            .values()
-            .map(|partition| partition.blind(reason, text.to_owned()));
+        let all =
+            self.partitions.values().map(|partition| partition.blind(reason, text.to_owned()));
         futures_util::future::join_all(all).await;
     }
 

@@ -54,22 +54,21 @@ pub async fn serve(partitions: usize, options: EndpointOptions) -> Served {
     let hub = Hub::new(hub, clock::wall());
     let stop = CancellationToken::new();
     tokio::spawn(hub.clone().serve_with(options, listener, stop.clone()));
-    Served {
-        hub,
-        port: address.port(),
-        connection_string,
-        stop,
-    }
+    Served { hub, port: address.port(), connection_string, stop }
 }
 
 impl Served {
     /// A heartbeat of this device; its partition and sequence number.
     pub fn beat(&self, device: &str) -> (usize, i64) {
-        let message = DeviceMessage {
-            device: device.to_owned(),
-            ..DeviceMessage::default()
-        };
+        let message = DeviceMessage { device: device.to_owned(), ..DeviceMessage::default() };
         self.hub.device_to_cloud(message, clock::wall()).unwrap()
+    }
+
+    /// So many heartbeats of one device.
+    pub fn beats(&self, count: usize) {
+        for _ in 0..count {
+            self.beat("pump");
+        }
     }
 
     pub fn config(&self) -> EventHubsConfig {
@@ -113,10 +112,7 @@ impl OpenPartition for Partitions {
             self.far.lock().unwrap().insert(partition.to_owned(), far);
             (events, progress)
         });
-        PartitionLink {
-            events: events.clone(),
-            progress: progress.clone(),
-        }
+        PartitionLink { events: events.clone(), progress: progress.clone() }
     }
 }
 
@@ -150,12 +146,7 @@ pub fn start_with(config: EventHubsConfig, timing: Timing) -> Running {
     };
     let stop = CancellationToken::new();
     let task = tokio::spawn(run_with(config, timing, context, stop.clone()));
-    Running {
-        status: watched,
-        partitions,
-        stop,
-        task,
-    }
+    Running { status: watched, partitions, stop, task }
 }
 
 impl Running {
@@ -180,9 +171,7 @@ impl Running {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(SOON, opened)
-            .await
-            .expect("the partition was not opened")
+        timeout(SOON, opened).await.expect("the partition was not opened")
     }
 }
 
@@ -194,19 +183,12 @@ pub struct Far {
 
 impl Far {
     pub async fn next(&mut self) -> Event {
-        timeout(SOON, self.events.recv())
-            .await
-            .expect("nothing came")
-            .unwrap()
+        timeout(SOON, self.events.recv()).await.expect("nothing came").unwrap()
     }
 
     pub async fn attached(&mut self) -> (u64, Attached) {
         loop {
-            if let Event::Attached {
-                attachment,
-                attached,
-            } = self.next().await
-            {
+            if let Event::Attached { attachment, attached } = self.next().await {
                 return (attachment, attached);
             }
         }

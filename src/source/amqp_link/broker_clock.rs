@@ -16,10 +16,7 @@ pub struct BrokerClock {
 impl BrokerClock {
     /// `max_error_ms`: how far our wall clock may be off, which is all there is before the first stamp.
     pub fn new(max_error_ms: Millis) -> Self {
-        Self {
-            time: Arc::default(),
-            max_error_ms,
-        }
+        Self { time: Arc::default(), max_error_ms }
     }
 
     /// Takes note of a stamp that was just received.
@@ -29,8 +26,7 @@ impl BrokerClock {
 
     /// The broker's time, never later than the truth.
     pub fn now(&self) -> Timestamp {
-        self.lock()
-            .at(clock::boot_ms(), clock::wall(), self.max_error_ms)
+        self.lock().at(clock::boot_ms(), clock::wall(), self.max_error_ms)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BrokerTime> {

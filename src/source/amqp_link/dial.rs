@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use url::Url;
 
 use super::{proxy, websocket};
+use crate::engine::Millis;
 
 /// How long TCP, TLS, proxy and WebSocket may take together.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -118,10 +119,8 @@ pub fn tls_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsConfig
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
-        let failed = |message: String| TlsConfigError::CaFile {
-            path: path.display().to_string(),
-            message,
-        };
+        let failed =
+            |message: String| TlsConfigError::CaFile { path: path.display().to_string(), message };
         let certificates = CertificateDer::pem_file_iter(path)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|error| failed(error.to_string()))?;
@@ -129,9 +128,7 @@ pub fn tls_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsConfig
             return Err(failed("there is none in it".to_owned()));
         }
         for certificate in certificates {
-            roots
-                .add(certificate)
-                .map_err(|error| failed(error.to_string()))?;
+            roots.add(certificate).map_err(|error| failed(error.to_string()))?;
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -142,21 +139,20 @@ pub fn tls_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsConfig
     Ok(Arc::new(config))
 }
 
+/// Sleeps; not at all if it is negative.
+pub async fn sleep_ms(ms: Millis) {
+    tokio::time::sleep(Duration::from_millis(u64::try_from(ms).unwrap_or(0))).await;
+}
+
 /// Connects.
 pub async fn dial(target: &Dial) -> Result<Box<dyn ByteStream>, DialError> {
     timeout(DIAL_TIMEOUT, dial_untimed(target))
         .await
-        .map_err(|_| DialError::Timeout {
-            host: target.host.clone(),
-            port: target.port,
-        })?
+        .map_err(|_| DialError::Timeout { host: target.host.clone(), port: target.port })?
 }
 
 async fn dial_untimed(target: &Dial) -> Result<Box<dyn ByteStream>, DialError> {
-    let proxy = target
-        .websocket
-        .as_ref()
-        .and_then(|websocket| websocket.proxy.as_ref());
+    let proxy = target.websocket.as_ref().and_then(|websocket| websocket.proxy.as_ref());
     let tcp = match proxy {
         Some(proxy) => proxy::connect_through(proxy, &target.host, target.port).await?,
         None => tcp(&target.host, target.port).await?,
@@ -166,20 +162,14 @@ async fn dial_untimed(target: &Dial) -> Result<Box<dyn ByteStream>, DialError> {
         None => Box::new(tcp),
     };
     match &target.websocket {
-        Some(websocket) => Ok(Box::new(
-            websocket::upgrade(stream, target, websocket.path).await?,
-        )),
+        Some(websocket) => Ok(Box::new(websocket::upgrade(stream, target, websocket.path).await?)),
         None => Ok(stream),
     }
 }
 
 /// TCP without Nagle's delay: flow and disposition frames are small and waited for.
 pub(super) async fn tcp(host: &str, port: u16) -> Result<TcpStream, DialError> {
-    let failed = |source| DialError::Connect {
-        host: host.to_owned(),
-        port,
-        source,
-    };
+    let failed = |source| DialError::Connect { host: host.to_owned(), port, source };
     let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     Ok(stream)
@@ -195,10 +185,7 @@ async fn start_tls(
     TlsConnector::from(config)
         .connect(name, tcp)
         .await
-        .map_err(|source| DialError::Tls {
-            host: host.to_owned(),
-            source,
-        })
+        .map_err(|source| DialError::Tls { host: host.to_owned(), source })
 }
 
 #[cfg(test)]

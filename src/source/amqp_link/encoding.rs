@@ -49,10 +49,8 @@ struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (head, tail) = self
-            .0
-            .split_at_checked(length)
-            .ok_or(Malformed("a length reaches past the end"))?;
+        let (head, tail) =
+            self.0.split_at_checked(length).ok_or(Malformed("a length reaches past the end"))?;
         self.0 = tail;
         Ok(head)
     }
@@ -63,10 +61,8 @@ impl<'a> Cursor<'a> {
 
     /// A size or count of one or four bytes.
     fn number(&mut self, width: usize) -> Result<usize, Malformed> {
-        let value = self
-            .take(width)?
-            .iter()
-            .fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+        let value =
+            self.take(width)?.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
         usize::try_from(value).map_err(|_| Malformed("a length reaches past the end"))
     }
 
@@ -114,12 +110,7 @@ impl<'a> Performative<'a> {
         };
         let fields = Self::fields(cursor.value()?)?;
         let (encoded, payload) = body.split_at(body.len() - cursor.0.len());
-        Ok(Self {
-            code,
-            encoded,
-            payload,
-            fields,
-        })
+        Ok(Self { code, encoded, payload, fields })
     }
 
     fn fields(list: &'a [u8]) -> Result<[&'a [u8]; MAX_FIELDS], Malformed> {
@@ -133,9 +124,8 @@ impl<'a> Performative<'a> {
         };
         cursor.number(width)?;
         let count = cursor.number(width)?;
-        for field in fields
-            .get_mut(..count)
-            .ok_or(Malformed("a performative with too many fields"))?
+        for field in
+            fields.get_mut(..count).ok_or(Malformed("a performative with too many fields"))?
         {
             *field = cursor.value()?;
         }
@@ -210,9 +200,7 @@ mod tests {
 
     #[test]
     fn a_performative_gives_its_fields_and_its_payload() {
-        let body = [
-            0x00, 0x53, 0x14, 0xc0, 6, 3, 0x52, 7, 0x40, 0x41, 0x42, b'x',
-        ];
+        let body = [0x00, 0x53, 0x14, 0xc0, 6, 3, 0x52, 7, 0x40, 0x41, 0x42, b'x'];
         let performative = Performative::parse(&body[..11]).unwrap();
         assert_eq!(performative.code, 0x14);
         assert_eq!(performative.uint(0), Ok(Some(7)));

@@ -159,9 +159,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             if read.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            this.shared
-                .last_read_boot_ms
-                .store(clock::boot_ms(), Ordering::Relaxed);
+            this.shared.last_read_boot_ms.store(clock::boot_ms(), Ordering::Relaxed);
             let pushed = this.inbound.push(read);
             this.note_links();
             if let Err(malformed) = pushed {
@@ -252,21 +250,13 @@ mod tests {
     async fn whole_frames_pass_and_a_lie_is_an_error_that_names_it() {
         let (ours, mut peer) = duplex(64);
         let (mut guard, handle) = Guard::new(ours);
-        peer.write_all(b"AMQP\0\x01\0\0\0\0\0\x08\x02\0\0\0")
-            .await
-            .unwrap();
+        peer.write_all(b"AMQP\0\x01\0\0\0\0\0\x08\x02\0\0\0").await.unwrap();
         let mut bytes = [0; 16];
-        timeout(SOON, guard.read_exact(&mut bytes))
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(SOON, guard.read_exact(&mut bytes)).await.unwrap().unwrap();
         assert_eq!(&bytes[..8], b"AMQP\0\x01\0\0");
         assert!(handle.last_read_boot_ms() > 0);
         peer.write_all(&[0xff; 8]).await.unwrap();
-        let error = timeout(SOON, guard.read(&mut bytes))
-            .await
-            .unwrap()
-            .unwrap_err();
+        let error = timeout(SOON, guard.read(&mut bytes)).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         assert!(handle.fault().unwrap().contains("size"));
     }

@@ -144,9 +144,7 @@ impl Inbound {
     /// `attach`: name 0, handle 1, role 2, initial-delivery-count 9.
     fn attach(&mut self, channel: u16, attach: &Performative<'_>) -> Result<(), Malformed> {
         let name = attach.text(0)?;
-        let handle = attach
-            .uint(1)?
-            .ok_or(Malformed("an attach without a handle"))?;
+        let handle = attach.uint(1)?.ok_or(Malformed("an attach without a handle"))?;
         let peer_sends = !attach.flag(2)?;
         let data = (peer_sends && name.starts_with(DATA_LINK_PREFIX.as_bytes())).then(|| {
             Ok::<_, Malformed>(DataLink {
@@ -168,12 +166,7 @@ impl Inbound {
 
     /// Drops links, and what was held of their messages goes to the client as it is: it drops it with the link.
     fn forget(&mut self, which: impl Fn(&(u16, u32)) -> bool) {
-        let gone: Vec<_> = self
-            .links
-            .keys()
-            .filter(|key| which(key))
-            .copied()
-            .collect();
+        let gone: Vec<_> = self.links.keys().filter(|key| which(key)).copied().collect();
         for key in gone {
             if let Some(Some(mut link)) = self.links.remove(&key) {
                 self.release(key.0, &mut link);
@@ -204,9 +197,7 @@ impl Inbound {
             return Ok(());
         };
         if flow.flag(8)? && flow.uint(6)?.unwrap_or_default() == 0 {
-            let seen = link
-                .initial_delivery_count
-                .wrapping_add(truncated(link.counts.deliveries));
+            let seen = link.initial_delivery_count.wrapping_add(truncated(link.counts.deliveries));
             link.counts.skipped = flow.uint(5)?.unwrap_or(seen).wrapping_sub(seen);
             link.counts.drains += 1;
             link.counts.drained_at = link.counts.deliveries;
@@ -216,11 +207,7 @@ impl Inbound {
         let content: usize = session.iter().map(|field| field.len()).sum();
         let size = u8::try_from(content + 1).map_err(|_| Malformed("a flow that is too long"))?;
         let [a, b, c, d] = session;
-        self.emit(
-            0,
-            channel,
-            &[&[0x00, 0x53, 0x13, 0xc0, size, 4], a, b, c, d],
-        );
+        self.emit(0, channel, &[&[0x00, 0x53, 0x13, 0xc0, size, 4], a, b, c, d]);
         Ok(())
     }
 
@@ -231,9 +218,7 @@ impl Inbound {
         transfer: &Performative<'_>,
         body: &Bytes,
     ) -> Result<(), Malformed> {
-        let handle = transfer
-            .uint(0)?
-            .ok_or(Malformed("a transfer without a handle"))?;
+        let handle = transfer.uint(0)?.ok_or(Malformed("a transfer without a handle"))?;
         let Some(slot) = self.links.get_mut(&(channel, handle)) else {
             return Err(Malformed("a transfer on a handle that is not attached"));
         };

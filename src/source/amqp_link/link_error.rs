@@ -79,15 +79,9 @@ impl LinkError {
     pub fn consequence(&self) -> Consequence {
         let (reason, wait_ms) = match self {
             Self::Sasl(_) | Self::Token(_) => (BlindReason::Unauthorized, 0),
-            Self::Status {
-                status: 401 | 403 | 404,
-                node: "$cbs",
-                ..
-            }
+            Self::Status { status: 401 | 403 | 404, node: "$cbs", .. }
             | Self::Status { status: 401, .. } => (BlindReason::Unauthorized, 0),
-            Self::Status {
-                status: 429 | 503, ..
-            } => (BlindReason::Throttled, BUSY_MS),
+            Self::Status { status: 429 | 503, .. } => (BlindReason::Throttled, BUSY_MS),
             Self::Refused { condition, .. } => match condition.as_str() {
                 "amqp:unauthorized-access" | "com.microsoft:auth-failed" => {
                     (BlindReason::Unauthorized, 0)
@@ -143,10 +137,7 @@ fn symbol(condition: &ErrorCondition) -> Symbol {
 
 /// Bounded, without control characters: a peer can't write log lines.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars()
-        .take(MAX_TEXT_CHARS)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().take(MAX_TEXT_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 impl From<&SessionStopReason> for LinkError {

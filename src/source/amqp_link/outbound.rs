@@ -62,18 +62,14 @@ impl Outbound {
             0x10 => return self.open(&frame, &performative),
             0x12 => self.attach(channel, &performative)?,
             0x13 => {
-                let link = performative
-                    .uint(4)?
-                    .and_then(|handle| self.links.get(&(channel, handle)));
+                let link =
+                    performative.uint(4)?.and_then(|handle| self.links.get(&(channel, handle)));
                 let skipped = link.map_or(0, |name| skipped(name));
                 if skipped != 0 {
                     return self.flow(channel, &performative, skipped);
                 }
             }
-            0x16 => drop(
-                self.links
-                    .remove(&(channel, performative.uint(0)?.unwrap_or_default())),
-            ),
+            0x16 => drop(self.links.remove(&(channel, performative.uint(0)?.unwrap_or_default()))),
             0x17 => self.links.retain(|key, _| key.0 != channel),
             _ => {}
         }
@@ -137,10 +133,7 @@ mod tests {
     use super::*;
 
     fn frame(body: &[u8]) -> Vec<u8> {
-        let mut frame = u32::try_from(body.len() + 8)
-            .unwrap()
-            .to_be_bytes()
-            .to_vec();
+        let mut frame = u32::try_from(body.len() + 8).unwrap().to_be_bytes().to_vec();
         frame.extend([2, 0, 0, 0]);
         frame.extend(body);
         frame
@@ -184,10 +177,7 @@ mod tests {
             })
             .unwrap();
         let sent = outbound.ready().split();
-        assert_eq!(
-            sent.len(),
-            u32::from_be_bytes(sent[..4].try_into().unwrap()) as usize
-        );
+        assert_eq!(sent.len(), u32::from_be_bytes(sent[..4].try_into().unwrap()) as usize);
         let performative = Performative::parse(&sent[8..]).unwrap();
         assert_eq!(performative.uint(5), Ok(Some(5)));
         assert_eq!(performative.uint(1), Ok(Some(9)));

@@ -18,10 +18,8 @@ pub(super) async fn connect_through(
     host: &str,
     port: u16,
 ) -> Result<TcpStream, DialError> {
-    let (proxy_host, proxy_port) = (
-        proxy.host_str().unwrap_or_default(),
-        proxy.port_or_known_default().unwrap_or(80),
-    );
+    let (proxy_host, proxy_port) =
+        (proxy.host_str().unwrap_or_default(), proxy.port_or_known_default().unwrap_or(80));
     let failed = |message: String| DialError::Proxy {
         proxy: format!("{proxy_host}:{proxy_port}"),
         host: host.to_owned(),
@@ -34,10 +32,7 @@ pub(super) async fn connect_through(
     let authorization = authorization(proxy);
     let request =
         format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{authorization}\r\n");
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .map_err(|error| failed(error.to_string()))?;
+    stream.write_all(request.as_bytes()).await.map_err(|error| failed(error.to_string()))?;
     let status = answer(&mut stream).await.map_err(failed)?;
     if (200..300).contains(&status) {
         Ok(stream)
@@ -51,15 +46,9 @@ fn authorization(proxy: &Url) -> String {
         return String::new();
     }
     let decode = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let credentials = format!(
-        "{}:{}",
-        decode(proxy.username()),
-        decode(proxy.password().unwrap_or_default())
-    );
-    format!(
-        "Proxy-Authorization: Basic {}\r\n",
-        STANDARD.encode(credentials)
-    )
+    let credentials =
+        format!("{}:{}", decode(proxy.username()), decode(proxy.password().unwrap_or_default()));
+    format!("Proxy-Authorization: Basic {}\r\n", STANDARD.encode(credentials))
 }
 
 /// The status of the answer. Reads not one byte further than its head.

@@ -62,23 +62,12 @@ impl Requester {
                 .await?;
             Ok::<_, LinkError>((sender, receiver))
         };
-        let (sender, receiver) = timeout(ANSWER_TIMEOUT, attach)
-            .await
-            .map_err(|_| LinkError::Timeout(node))??;
+        let (sender, receiver) =
+            timeout(ANSWER_TIMEOUT, attach).await.map_err(|_| LinkError::Timeout(node))??;
         let (requests, queue) = mpsc::channel(MAX_REQUESTS);
-        let worker = Worker {
-            node,
-            reply_to,
-            sender,
-            receiver,
-            next_id: 0,
-            pending: HashMap::new(),
-        };
-        Ok(Self {
-            node,
-            requests,
-            worker: tokio::spawn(worker.run(queue)),
-        })
+        let worker =
+            Worker { node, reply_to, sender, receiver, next_id: 0, pending: HashMap::new() };
+        Ok(Self { node, requests, worker: tokio::spawn(worker.run(queue)) })
     }
 
     /// Sends a request and waits for its answer, 10 s at most.
@@ -89,18 +78,12 @@ impl Requester {
     ) -> Result<Answer, LinkError> {
         let ended = || LinkError::Ended(format!("the link to {} ended", self.node));
         let (answer, answered) = oneshot::channel();
-        let request = Request {
-            properties,
-            body,
-            answer,
-        };
+        let request = Request { properties, body, answer };
         let exchange = async {
             self.requests.send(request).await.map_err(|_| ended())?;
             answered.await.map_err(|_| ended())?
         };
-        timeout(ANSWER_TIMEOUT, exchange)
-            .await
-            .map_err(|_| LinkError::Timeout(self.node))?
+        timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_| LinkError::Timeout(self.node))?
     }
 }
 
@@ -183,11 +166,9 @@ impl Worker {
 
     fn own_id(&self, id: &MessageId) -> Option<u64> {
         match id {
-            MessageId::String(text) => text
-                .strip_prefix(self.reply_to.as_str())?
-                .strip_prefix('-')?
-                .parse()
-                .ok(),
+            MessageId::String(text) => {
+                text.strip_prefix(self.reply_to.as_str())?.strip_prefix('-')?.parse().ok()
+            }
             MessageId::Ulong(_) | MessageId::Uuid(_) | MessageId::Binary(_) => None,
         }
     }

@@ -53,8 +53,7 @@ pub fn items(value: &Value) -> Option<&[Value]> {
 
 /// The value of a key that is a string or symbol.
 pub fn entry<'a>(map: &'a OrderedMap<Value, Value>, key: &str) -> Option<&'a Value> {
-    map.get(&Value::String(key.to_owned()))
-        .or_else(|| map.get(&Value::Symbol(key.into())))
+    map.get(&Value::String(key.to_owned())).or_else(|| map.get(&Value::Symbol(key.into())))
 }
 
 /// A status code among application properties.

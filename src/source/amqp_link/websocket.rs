@@ -35,28 +35,20 @@ pub(super) async fn upgrade(
         message: error.to_string(),
     };
     let scheme = if target.tls.is_some() { "wss" } else { "ws" };
-    let host = if target.host.contains(':') {
-        format!("[{}]", target.host)
-    } else {
-        target.host.clone()
-    };
-    let mut request = format!("{scheme}://{host}:{}{path}", target.port)
-        .into_client_request()
-        .map_err(failed)?;
-    request.headers_mut().insert(
-        http::header::SEC_WEBSOCKET_PROTOCOL,
-        HeaderValue::from_static(SUBPROTOCOL),
-    );
+    let host =
+        if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
+    let mut request =
+        format!("{scheme}://{host}:{}{path}", target.port).into_client_request().map_err(failed)?;
+    request
+        .headers_mut()
+        .insert(http::header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_FRAME_BYTES))
         .max_frame_size(Some(MAX_FRAME_BYTES));
     let (stream, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config))
         .await
         .map_err(failed)?;
-    Ok(WebSocketBytes {
-        stream,
-        unread: Bytes::new(),
-    })
+    Ok(WebSocketBytes { stream, unread: Bytes::new() })
 }
 
 /// The bytes in the binary messages of a WebSocket.
@@ -103,15 +95,11 @@ impl AsyncWrite for WebSocketBytes {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream)
-            .poll_flush(cx)
-            .map_err(to_io)
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx).map_err(to_io)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream)
-            .poll_close(cx)
-            .map_err(to_io)
+        Pin::new(&mut self.get_mut().stream).poll_close(cx).map_err(to_io)
     }
 }
 

@@ -2,7 +2,6 @@
 //! Service Bus and Event Hubs protocol guide", claims-based authorization).
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp::types::primitives::Value;
@@ -13,6 +12,7 @@ use crate::clock;
 use crate::config::EventHubsAuth;
 use crate::engine::Millis;
 use crate::source::amqp_link::connection::Sasl;
+use crate::source::amqp_link::dial::sleep_ms;
 use crate::source::amqp_link::link_error::LinkError;
 use crate::source::amqp_link::request::Requester;
 
@@ -35,21 +35,14 @@ pub struct TokenTiming {
 
 impl Default for TokenTiming {
     fn default() -> Self {
-        Self {
-            lifetime_ms: 3_600_000,
-            renew_ahead_ms: 420_000,
-            retry_ms: 30_000,
-        }
+        Self { lifetime_ms: 3_600_000, renew_ahead_ms: 420_000, retry_ms: 30_000 }
     }
 }
 
 impl TokenTiming {
     /// How long to wait for the renewal. `random` is any number from 0 to 1.
     fn wait_ms(&self, random: f64) -> Millis {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a tenth of some minutes in ms"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "a tenth of some minutes in ms")]
         let jitter = (self.renew_ahead_ms as f64 / 10.0 * random.clamp(0.0, 1.0)) as Millis;
         (self.lifetime_ms - self.renew_ahead_ms - jitter).max(100)
     }
@@ -74,10 +67,9 @@ impl Credential {
     pub(super) fn sasl(&self) -> Result<Sasl, LinkError> {
         match (&self.method, self.form) {
             (EventHubsAuth::CbsSas | EventHubsAuth::CbsJwt { .. }, _) => Ok(Sasl::Anonymous),
-            (EventHubsAuth::Plain, KeyForm::Text) => Ok(Sasl::Plain {
-                user: self.key_name.clone(),
-                password: self.key.clone(),
-            }),
+            (EventHubsAuth::Plain, KeyForm::Text) => {
+                Ok(Sasl::Plain { user: self.key_name.clone(), password: self.key.clone() })
+            }
             (EventHubsAuth::Plain, KeyForm::Base64) => Ok(Sasl::Plain {
                 user: format!("{}@sas.root.{}", self.key_name, self.hub),
                 password: self.sas_token()?,
@@ -87,14 +79,8 @@ impl Credential {
 
     fn sas_token(&self) -> Result<SecretString, LinkError> {
         let expires_s = (clock::wall().as_ms() + self.timing.lifetime_ms) / 1_000;
-        sas::token(
-            &self.audience,
-            &self.key_name,
-            &self.key,
-            self.form,
-            expires_s,
-        )
-        .ok_or_else(|| LinkError::Token("the shared access key is not base64".to_owned()))
+        sas::token(&self.audience, &self.key_name, &self.key, self.form, expires_s)
+            .ok_or_else(|| LinkError::Token("the shared access key is not base64".to_owned()))
     }
 
     async fn token(&self) -> Result<Option<(&'static str, SecretString)>, LinkError> {
@@ -118,15 +104,11 @@ async fn read_token(path: PathBuf) -> Result<SecretString, LinkError> {
             path.display()
         ))
     };
-    let metadata = tokio::fs::metadata(&path)
-        .await
-        .map_err(|error| failed(error.to_string()))?;
+    let metadata = tokio::fs::metadata(&path).await.map_err(|error| failed(error.to_string()))?;
     if metadata.len() > MAX_TOKEN_BYTES {
         return Err(failed("it is larger than 64 KiB".to_owned()));
     }
-    let text = tokio::fs::read_to_string(&path)
-        .await
-        .map_err(|error| failed(error.to_string()))?;
+    let text = tokio::fs::read_to_string(&path).await.map_err(|error| failed(error.to_string()))?;
     Ok(SecretString::from(text.trim().to_owned()))
 }
 
@@ -146,10 +128,7 @@ impl Cbs {
             return Ok(None);
         }
         let requester = Requester::attach(session, NODE, NODE).await?;
-        let cbs = Self {
-            requester,
-            credential,
-        };
+        let cbs = Self { requester, credential };
         cbs.put().await?;
         Ok(Some(cbs))
     }
@@ -187,11 +166,6 @@ impl Cbs {
             };
         }
     }
-}
-
-/// Sleeps; nothing if it is negative.
-pub(super) async fn sleep_ms(ms: Millis) {
-    tokio::time::sleep(Duration::from_millis(u64::try_from(ms).unwrap_or(0))).await;
 }
 
 #[cfg(test)]

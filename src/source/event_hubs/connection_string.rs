@@ -106,9 +106,7 @@ impl<'a> Parts<'a> {
             if part.is_empty() {
                 continue;
             }
-            let (key, value) = part
-                .split_once('=')
-                .ok_or(ConnectionStringError::NotPairs)?;
+            let (key, value) = part.split_once('=').ok_or(ConnectionStringError::NotPairs)?;
             let (slot, name) = match key.trim().to_ascii_lowercase().as_str() {
                 "endpoint" => (&mut parts.endpoint, "Endpoint"),
                 "hostname" => (&mut parts.host_name, "HostName"),
@@ -130,19 +128,14 @@ impl ConnectionString {
     /// Reads either form. Keys compare without case.
     pub fn parse(text: &str) -> Result<Self, ConnectionStringError> {
         let parts = Parts::split(text)?;
-        let emulator = parts
-            .emulator
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let emulator = parts.emulator.is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let (endpoint, target) = match (parts.endpoint, parts.host_name) {
             (Some(endpoint), None) => {
                 let entity = parts
                     .entity
                     .filter(|entity| !entity.is_empty())
                     .ok_or(ConnectionStringError::Missing("EntityPath"))?;
-                (
-                    Endpoint::parse(endpoint, emulator)?,
-                    Target::EventHub(entity.to_owned()),
-                )
+                (Endpoint::parse(endpoint, emulator)?, Target::EventHub(entity.to_owned()))
             }
             (None, Some(host)) => (Endpoint::parse(host, emulator)?, Target::IotHub),
             (Some(_), Some(_)) | (None, None) => return Err(ConnectionStringError::NeitherForm),
@@ -176,17 +169,11 @@ impl Endpoint {
         let authority = rest.trim_end_matches('/');
         let (host, port) = split_port(authority)?;
         if host.is_empty()
-            || !host
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b".-_:".contains(&b))
+            || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:".contains(&b))
         {
             return Err(ConnectionStringError::BadEndpoint);
         }
-        let endpoint = Self {
-            host: host.to_ascii_lowercase(),
-            port,
-            emulator,
-        };
+        let endpoint = Self { host: host.to_ascii_lowercase(), port, emulator };
         if emulator && !endpoint.is_loopback() {
             return Err(ConnectionStringError::EmulatorNotLocal(endpoint.host));
         }
@@ -207,10 +194,7 @@ impl Endpoint {
     /// Whether the host can only be this machine.
     pub fn is_loopback(&self) -> bool {
         self.host == "localhost"
-            || self
-                .host
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -224,9 +208,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), ConnectionStringEr
             .ok_or(ConnectionStringError::BadEndpoint)
     };
     if let Some(bracketed) = authority.strip_prefix('[') {
-        let (host, rest) = bracketed
-            .split_once(']')
-            .ok_or(ConnectionStringError::BadEndpoint)?;
+        let (host, rest) = bracketed.split_once(']').ok_or(ConnectionStringError::BadEndpoint)?;
         return match rest.strip_prefix(':') {
             Some(text) => Ok((host, port(text)?)),
             None if rest.is_empty() => Ok((host, None)),
@@ -288,10 +270,7 @@ mod tests {
             ("[::1]:9", "::1", 9),
         ] {
             let endpoint = ConnectionString::parse(&text(host)).unwrap().endpoint;
-            assert_eq!(
-                (endpoint.host.as_str(), endpoint.tcp_port()),
-                (expected, port)
-            );
+            assert_eq!((endpoint.host.as_str(), endpoint.tcp_port()), (expected, port));
             assert!(endpoint.emulator);
         }
         for host in ["10.0.0.1", "example.net", "localhost.example.net"] {
@@ -308,22 +287,10 @@ mod tests {
         for (text, error) in [
             ("nonsense", E::NotPairs),
             ("SharedAccessKeyName=a;SharedAccessKey=b", E::NeitherForm),
-            (
-                "Endpoint=sb://h/;HostName=h;SharedAccessKey=b",
-                E::NeitherForm,
-            ),
-            (
-                "Endpoint=sb://h/;SharedAccessKeyName=a;SharedAccessKey=b",
-                E::Missing("EntityPath"),
-            ),
-            (
-                "Endpoint=sb://h/;EntityPath=e;SharedAccessKey=b",
-                E::Missing("SharedAccessKeyName"),
-            ),
-            (
-                "Endpoint=sb://h/;EntityPath=e;SharedAccessKeyName=a",
-                E::Missing("SharedAccessKey"),
-            ),
+            ("Endpoint=sb://h/;HostName=h;SharedAccessKey=b", E::NeitherForm),
+            ("Endpoint=sb://h/;SharedAccessKeyName=a;SharedAccessKey=b", E::Missing("EntityPath")),
+            ("Endpoint=sb://h/;EntityPath=e;SharedAccessKey=b", E::Missing("SharedAccessKeyName")),
+            ("Endpoint=sb://h/;EntityPath=e;SharedAccessKeyName=a", E::Missing("SharedAccessKey")),
             (
                 "Endpoint=http://h/;EntityPath=e;SharedAccessKeyName=a;SharedAccessKey=b",
                 E::BadEndpoint,
@@ -337,10 +304,7 @@ mod tests {
                 E::BadEndpoint,
             ),
             ("EntityPath=a;EntityPath=b", E::Twice("EntityPath")),
-            (
-                "HostName=h;SharedAccessKeyName=a;SharedAccessKey=!!",
-                E::BadKey,
-            ),
+            ("HostName=h;SharedAccessKeyName=a;SharedAccessKey=!!", E::BadKey),
         ] {
             assert_eq!(ConnectionString::parse(text).unwrap_err(), error, "{text}");
         }

@@ -89,9 +89,7 @@ fn hub_properties(map: &OrderedMap<Value, Value>) -> Option<HubProperties> {
     let ids = ids.iter().take(MAX_PARTITIONS);
     Some(HubProperties {
         created_at: value::time(value::entry(map, "created_at")?)?,
-        partition_ids: ids
-            .map(|id| value::text(id).map(str::to_owned))
-            .collect::<Option<_>>()?,
+        partition_ids: ids.map(|id| value::text(id).map(str::to_owned)).collect::<Option<_>>()?,
     })
 }
 
@@ -114,10 +112,7 @@ mod tests {
     use super::*;
 
     fn map(entries: Vec<(&str, Value)>) -> OrderedMap<Value, Value> {
-        entries
-            .into_iter()
-            .map(|(key, value)| (Value::String(key.to_owned()), value))
-            .collect()
+        entries.into_iter().map(|(key, value)| (Value::String(key.to_owned()), value)).collect()
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::clock;
 use crate::config::Start;
 use crate::engine::{Attached, BlindReason, Dating, Millis, Proof, Timestamp};
 use crate::source::amqp_link::broker_clock::BrokerClock;
+use crate::source::amqp_link::dial::sleep_ms;
 use crate::source::amqp_link::link_error::LinkError;
 use crate::source::amqp_link::{DATA_LINK_PREFIX, MAX_MESSAGE_BYTES};
 use crate::source::{Delivery, Event, MAX_BATCH, PartitionLink};
@@ -107,14 +108,7 @@ pub(super) struct Attachments {
 
 impl Partition {
     pub(super) fn new(id: String, link: PartitionLink) -> Self {
-        Self {
-            id,
-            link,
-            attachment: 0,
-            position: None,
-            stream: None,
-            resets: 0,
-        }
+        Self { id, link, attachment: 0, position: None, stream: None, resets: 0 }
     }
 
     /// Says that the partition can't be observed.
@@ -147,12 +141,10 @@ impl Partition {
             };
             let detail = format!("partition {}: {error}", self.id);
             tracing::warn!(source = &*shared.source, "{detail}; left to that receiver");
-            let _ = ends
-                .report
-                .try_send((self.id.clone(), Some(detail.clone())));
+            let _ = ends.report.try_send((self.id.clone(), Some(detail.clone())));
             self.blind(BlindReason::NotOwner, detail).await;
             tokio::select! {
-                () = super::auth::sleep_ms(shared.stolen_wait_ms) => {}
+                () = sleep_ms(shared.stolen_wait_ms) => {}
                 () = shared.stop.cancelled() => return Ok(()),
             }
         }
@@ -175,14 +167,8 @@ impl Partition {
             backlog: plan.backlog,
             dating: Dating::EventTime,
         };
-        self.send(Event::Attached {
-            attachment: self.attachment,
-            attached,
-        })
-        .await?;
-        ends.evidence
-            .boot_ms
-            .store(clock::boot_ms(), Ordering::Relaxed);
+        self.send(Event::Attached { attachment: self.attachment, attached }).await?;
+        ends.evidence.boot_ms.store(clock::boot_ms(), Ordering::Relaxed);
         ends.evidence.proven_at_ms.store(0, Ordering::Relaxed);
         while ends.answers.try_recv().is_ok() {}
         let _ = ends.report.try_send((self.id.clone(), None));
@@ -204,12 +190,7 @@ impl Partition {
             self.position = None;
         }
         let another_before = !same_log && self.stream.is_some();
-        let plan = plan(
-            properties,
-            self.position.as_ref(),
-            another_before,
-            shared.start,
-        );
+        let plan = plan(properties, self.position.as_ref(), another_before, shared.start);
         if plan.reset {
             self.resets += 1;
             self.position = None;
@@ -236,12 +217,7 @@ async fn attach(shared: &Shared, id: &str, plan: &Plan) -> Result<Receiver, Link
     let mut properties = Fields::default();
     properties.insert(
         Symbol::from(RECEIVER_NAME),
-        Value::String(
-            format!("lastseen-{}", shared.source)
-                .chars()
-                .take(64)
-                .collect(),
-        ),
+        Value::String(format!("lastseen-{}", shared.source).chars().take(64).collect()),
     );
     if let Some(level) = shared.owner_level {
         properties.insert(Symbol::from(EPOCH), Value::Long(level));
@@ -249,12 +225,7 @@ async fn attach(shared: &Shared, id: &str, plan: &Plan) -> Result<Receiver, Link
     let mut session = shared.session.lock().await;
     let attach = Receiver::builder()
         .name(format!("{DATA_LINK_PREFIX}{id}"))
-        .source(
-            Source::builder()
-                .address(address)
-                .add_to_filter(SELECTOR, selector)
-                .build(),
-        )
+        .source(Source::builder().address(address).add_to_filter(SELECTOR, selector).build())
         .properties(properties)
         .add_desired_capabilities(RUNTIME_METRIC)
         .sender_settle_mode(SenderSettleMode::Settled)
@@ -319,16 +290,11 @@ impl Intake<'_> {
             };
         }
         self.partition
-            .send(Event::Batch {
-                attachment: self.partition.attachment,
-                deliveries,
-            })
+            .send(Event::Batch { attachment: self.partition.attachment, deliveries })
             .await?;
         self.applied = position.as_ref().map(|position| position.sequence);
         self.partition.position = position;
-        self.evidence
-            .boot_ms
-            .store(clock::boot_ms(), Ordering::Relaxed);
+        self.evidence.boot_ms.store(clock::boot_ms(), Ordering::Relaxed);
         self.top_up().await?;
         match metric {
             Some((last, at)) if Some(last) == self.applied => self.send_proof(at, last).await,
@@ -354,10 +320,7 @@ impl Intake<'_> {
             offset: found.and_then(|found| found.offset).map(str::to_owned),
         });
         let found = found?;
-        for stamp in [found.append_time, found.retrieved_at]
-            .into_iter()
-            .flatten()
-        {
+        for stamp in [found.append_time, found.retrieved_at].into_iter().flatten() {
             self.shared.clock.observe(stamp);
         }
         Some((found.last_enqueued_sequence?, found.retrieved_at?))
@@ -387,31 +350,17 @@ impl Intake<'_> {
     }
 
     async fn send_proof(&self, at: Timestamp, last: i64) -> Result<(), LinkError> {
-        let proof = Proof {
-            at,
-            last_enqueued: (last >= 0).then_some(last),
-        };
-        self.partition
-            .send(Event::Proof {
-                attachment: self.partition.attachment,
-                proof,
-            })
-            .await?;
+        let proof = Proof { at, last_enqueued: (last >= 0).then_some(last) };
+        self.partition.send(Event::Proof { attachment: self.partition.attachment, proof }).await?;
         self.shared.counters.proofs.increment(1);
-        self.evidence
-            .boot_ms
-            .store(clock::boot_ms(), Ordering::Relaxed);
-        self.evidence
-            .proven_at_ms
-            .store(at.as_ms(), Ordering::Relaxed);
+        self.evidence.boot_ms.store(clock::boot_ms(), Ordering::Relaxed);
+        self.evidence.proven_at_ms.store(at.as_ms(), Ordering::Relaxed);
         Ok(())
     }
 
     fn stalled(&self, answer: &Answer) -> Result<(), LinkError> {
         let silent_ms = clock::boot_ms() - self.evidence.boot_ms.load(Ordering::Relaxed);
-        let behind = self
-            .applied
-            .is_some_and(|applied| applied < answer.properties.last);
+        let behind = self.applied.is_some_and(|applied| applied < answer.properties.last);
         if behind && silent_ms > STALLED_MS {
             return Err(LinkError::Stalled(format!(
                 "partition {}: the broker has messages up to {} and delivers none",

@@ -15,11 +15,8 @@ use crate::source::amqp_link::link_error::LinkError;
 /// The events of an IoT Hub.
 const EVENTS: &str = "messages/events/";
 /// Where a redirect may lead: the key of the hub's policy is used there. Public cloud, China, US government.
-const TRUSTED_SUFFIXES: [&str; 3] = [
-    ".servicebus.windows.net",
-    ".servicebus.chinacloudapi.cn",
-    ".servicebus.usgovcloudapi.net",
-];
+const TRUSTED_SUFFIXES: [&str; 3] =
+    [".servicebus.windows.net", ".servicebus.chinacloudapi.cn", ".servicebus.usgovcloudapi.net"];
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks the IoT Hub at the other end of `session` where its event hub is.
@@ -38,28 +35,25 @@ pub(super) async fn resolve(
     };
     match timeout(TIMEOUT, attached).await {
         Err(_) => Err(LinkError::Timeout("the IoT Hub's redirect")),
-        Ok(Ok(())) => Err(LinkError::Ended(
-            "the IoT Hub sent a message instead of a redirect".to_owned(),
-        )),
-        Ok(Err(LinkError::Refused {
-            condition, info, ..
-        })) if condition == "amqp:link:redirect" => follow(&info, hub),
+        Ok(Ok(())) => {
+            Err(LinkError::Ended("the IoT Hub sent a message instead of a redirect".to_owned()))
+        }
+        Ok(Err(LinkError::Refused { condition, info, .. }))
+            if condition == "amqp:link:redirect" =>
+        {
+            follow(&info, hub)
+        }
         Ok(Err(error)) => Err(error),
     }
 }
 
 /// PURE. Endpoint and entity of a redirect, if it may be followed.
 fn follow(info: &[(String, String)], hub: &Endpoint) -> Result<(Endpoint, String), LinkError> {
-    let text = |key: &str| {
-        info.iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.as_str())
-    };
+    let text =
+        |key: &str| info.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
     let unusable = |what: &str| LinkError::Ended(format!("the IoT Hub's redirect {what}"));
-    let host = text("hostname")
-        .or_else(|| text("network-host"))
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let host =
+        text("hostname").or_else(|| text("network-host")).unwrap_or_default().to_ascii_lowercase();
     let endpoint = Endpoint {
         port: match hub.emulator {
             true => text("port").and_then(|port| port.parse().ok()),
@@ -68,17 +62,10 @@ fn follow(info: &[(String, String)], hub: &Endpoint) -> Result<(Endpoint, String
         emulator: hub.emulator,
         host,
     };
-    let trusted = TRUSTED_SUFFIXES.iter().any(|suffix| {
-        endpoint
-            .host
-            .strip_suffix(suffix)
-            .is_some_and(|name| !name.is_empty())
-    });
-    let allowed = if hub.emulator {
-        endpoint.is_loopback()
-    } else {
-        trusted
-    };
+    let trusted = TRUSTED_SUFFIXES
+        .iter()
+        .any(|suffix| endpoint.host.strip_suffix(suffix).is_some_and(|name| !name.is_empty()));
+    let allowed = if hub.emulator { endpoint.is_loopback() } else { trusted };
     if !allowed {
         return Err(unusable(&format!(
             "leads to {:?}, which is no Event Hubs host; the key was not sent there",
@@ -102,11 +89,7 @@ mod tests {
     use super::*;
 
     fn hub(emulator: bool) -> Endpoint {
-        Endpoint {
-            host: "example-hub.azure-devices.net".into(),
-            port: None,
-            emulator,
-        }
+        Endpoint { host: "example-hub.azure-devices.net".into(), port: None, emulator }
     }
 
     fn info(host: &str, address: &str) -> Vec<(String, String)> {
@@ -141,13 +124,7 @@ mod tests {
             assert!(error.to_string().contains("the key was not sent"), "{host}");
         }
         assert!(follow(&info("127.0.0.1", "amqp://x/hub"), &hub(true)).is_ok());
-        assert!(
-            follow(
-                &info("ns.servicebus.windows.net", "amqps://x/h"),
-                &hub(true)
-            )
-            .is_err()
-        );
+        assert!(follow(&info("ns.servicebus.windows.net", "amqps://x/h"), &hub(true)).is_err());
     }
 
     #[test]

@@ -9,11 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
 /// All but the unreserved characters of RFC 3986.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// How a policy's key is turned into the bytes of the HMAC key. The same key of an IoT Hub policy is used in both ways,
 /// depending on the host that is talked to.
@@ -66,10 +62,7 @@ mod tests {
 
     fn signature(token: &SecretString) -> String {
         let text = token.expose_secret();
-        text.split('&')
-            .find_map(|part| part.strip_prefix("sig="))
-            .unwrap()
-            .to_owned()
+        text.split('&').find_map(|part| part.strip_prefix("sig=")).unwrap().to_owned()
     }
 
     #[test]
@@ -90,10 +83,7 @@ mod tests {
             1_767_225_600,
         )
         .unwrap();
-        assert_eq!(
-            signature(&token),
-            "VUyfeGOcGKypX8Ro%2FcwsMrjXlGStbCUSXA7Pe0iFxoQ%3D"
-        );
+        assert_eq!(signature(&token), "VUyfeGOcGKypX8Ro%2FcwsMrjXlGStbCUSXA7Pe0iFxoQ%3D");
     }
 
     #[test]

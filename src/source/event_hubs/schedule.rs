@@ -47,18 +47,14 @@ pub(super) fn choose(
     boot_ms: Millis,
     broker_now: Timestamp,
 ) -> Choice {
-    let pause = last_ask_boot_ms
-        .saturating_add(SPACING_MS)
-        .saturating_sub(boot_ms);
+    let pause = last_ask_boot_ms.saturating_add(SPACING_MS).saturating_sub(boot_ms);
     if pause > 0 {
         return Choice::Wait(pause.min(SPACING_MS));
     }
     let due = (0..views.len())
         .filter_map(|index| Some((views[index].urgency(boot_ms, broker_now)?, index)))
         .min();
-    due.map_or(Choice::Wait(LONGEST_WAIT_MS), |(_, index)| {
-        Choice::Ask(index)
-    })
+    due.map_or(Choice::Wait(LONGEST_WAIT_MS), |(_, index)| Choice::Ask(index))
 }
 
 impl View {
@@ -68,9 +64,7 @@ impl View {
             return None;
         }
         // A proof moves the clock to its date less what the engine allows for route and reordering.
-        let lag = self
-            .proven_at
-            .map_or(0, |at| at.since(self.clock).clamp(0, MAX_LAG_MS));
+        let lag = self.proven_at.map_or(0, |at| at.since(self.clock).clamp(0, MAX_LAG_MS));
         if let Some(deadline) = self.next_deadline
             && self.clock < deadline
             && broker_now >= deadline.plus(lag)
@@ -100,10 +94,7 @@ mod tests {
     }
 
     fn due(deadline_ms: i64) -> View {
-        View {
-            next_deadline: Some(Timestamp::from_ms(deadline_ms)),
-            ..quiet()
-        }
+        View { next_deadline: Some(Timestamp::from_ms(deadline_ms)), ..quiet() }
     }
 
     #[test]
@@ -121,35 +112,23 @@ mod tests {
 
     #[test]
     fn a_clock_that_moved_past_the_deadline_by_itself_is_not_read() {
-        let moved = View {
-            clock: Timestamp::from_ms(999_900),
-            ..due(999_900)
-        };
+        let moved = View { clock: Timestamp::from_ms(999_900), ..due(999_900) };
         assert_eq!(choose(&[moved], 0, 100_000, NOW), Choice::Wait(200));
     }
 
     #[test]
     fn a_partition_is_asked_again_after_200_ms_and_not_while_an_answer_is_out() {
-        let asked = View {
-            asked_boot_ms: 99_900,
-            ..due(999_000)
-        };
+        let asked = View { asked_boot_ms: 99_900, ..due(999_000) };
         let views = [asked];
         assert_eq!(choose(&views, 0, 100_000, NOW), Choice::Wait(200));
         assert_eq!(choose(&views, 0, 100_100, NOW), Choice::Ask(0));
-        let busy = [View {
-            busy: true,
-            ..asked
-        }];
+        let busy = [View { busy: true, ..asked }];
         assert_eq!(choose(&busy, 0, 100_100, NOW), Choice::Wait(200));
     }
 
     #[test]
     fn a_proof_is_asked_for_only_once_it_can_reach_the_deadline() {
-        let lagging = View {
-            proven_at: Some(Timestamp::from_ms(991_000)),
-            ..due(999_500)
-        };
+        let lagging = View { proven_at: Some(Timestamp::from_ms(991_000)), ..due(999_500) };
         assert_eq!(choose(&[lagging], 0, 100_000, NOW), Choice::Wait(200));
         let later = NOW.plus(500);
         assert_eq!(choose(&[lagging], 0, 100_500, later), Choice::Ask(0));

@@ -17,6 +17,7 @@ use super::{EventHubs, redirect};
 use crate::clock;
 use crate::engine::BlindReason;
 use crate::source::amqp_link::connection::Connection;
+use crate::source::amqp_link::dial::Dial;
 use crate::source::amqp_link::link_error::LinkError;
 
 /// What ends with a connection.
@@ -38,9 +39,7 @@ impl EventHubs {
             opened = opening => opened?,
             () = stop.cancelled() => return Ok(()),
         };
-        let served = self
-            .serve_on(&mut connection, &endpoint, &entity, stop)
-            .await;
+        let served = self.serve_on(&mut connection, &endpoint, &entity, stop).await;
         let fault = connection.guard().fault();
         connection.close().await;
         match (served, fault) {
@@ -57,8 +56,7 @@ impl EventHubs {
             Target::IotHub => {
                 let credential = self.credential(endpoint, None);
                 let dial = self.dial(endpoint, true);
-                let mut connection =
-                    Connection::open(&dial, &credential.sasl()?, &self.container_id()).await?;
+                let mut connection = self.connect(&dial, &credential).await?;
                 let mut session = connection.begin().await?;
                 let cbs = Cbs::begin(&mut session, credential).await?;
                 let located = redirect::resolve(&mut session, endpoint).await;
@@ -72,11 +70,12 @@ impl EventHubs {
     async fn open(&self, endpoint: &Endpoint, entity: &str) -> Result<Connection, LinkError> {
         let credential = self.credential(endpoint, Some(entity));
         let dial = self.dial(endpoint, false);
-        Connection::open(&dial, &credential.sasl()?, &self.container_id()).await
+        self.connect(&dial, &credential).await
     }
 
-    fn container_id(&self) -> String {
-        format!("lastseen-{}", self.context.name)
+    async fn connect(&self, dial: &Dial, credential: &Credential) -> Result<Connection, LinkError> {
+        let container_id = format!("lastseen-{}", self.context.name);
+        Connection::open(dial, &dial.host, &credential.sasl()?, &container_id).await
     }
 
     /// `entity`: an event hub's; without one it is for an IoT Hub.
@@ -136,10 +135,7 @@ impl EventHubs {
         let management = Arc::new(Management::attach(&mut session, entity).await?);
         let hub = management.hub().await?;
         let stream = Self::stream(endpoint, entity, hub.created_at);
-        let shared = Arc::new(
-            self.shared(connection, entity, stream, &management, ending)
-                .await?,
-        );
+        let shared = Arc::new(self.shared(connection, entity, stream, &management, ending).await?);
         let partitions = self.take_partitions(&hub.partition_ids).await;
         let (report, reports) = mpsc::channel(partitions.len().max(1) * 2);
         let mut subjects = Vec::with_capacity(partitions.len());
@@ -154,11 +150,7 @@ impl EventHubs {
                 asked_boot_ms: clock::boot_ms(),
                 under_way: false,
             });
-            let mut ends = Attachments {
-                answers,
-                evidence,
-                report: report.clone(),
-            };
+            let mut ends = Attachments { answers, evidence, report: report.clone() };
             let shared = shared.clone();
             tasks.spawn(async move {
                 let ended = partition.run(&shared, &mut ends).await;
@@ -258,11 +250,7 @@ impl EventHubs {
         let first = self.context.status.borrow().connected != connected && connected;
         if first {
             self.connects.increment(1);
-            tracing::info!(
-                source = &*self.context.name,
-                partitions = expected,
-                "connected"
-            );
+            tracing::info!(source = &*self.context.name, partitions = expected, "connected");
         }
         self.gauge.set(if connected { 1.0 } else { 0.0 });
         self.context.status.send_modify(|status| {

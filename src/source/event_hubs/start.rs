@@ -33,10 +33,9 @@ pub(super) fn plan(
     start: Start,
 ) -> Plan {
     match position {
-        Some(position) if position.sequence > partition.last => Plan {
-            reset: true,
-            ..earliest(partition)
-        },
+        Some(position) if position.sequence > partition.last => {
+            Plan { reset: true, ..earliest(partition) }
+        }
         Some(position) if position.sequence.saturating_add(1) < partition.begin => {
             earliest(partition)
         }
@@ -54,10 +53,7 @@ pub(super) fn plan(
             Start::At(time) => {
                 let selector = selector("x-opt-enqueued-time", time.as_ms().saturating_sub(1));
                 if partition.is_empty || partition.last_time < time {
-                    Plan {
-                        selector,
-                        ..after(partition, partition.last)
-                    }
+                    Plan { selector, ..after(partition, partition.last) }
                 } else {
                     Plan {
                         selector,
@@ -78,31 +74,17 @@ fn selector(annotation: &str, value: impl ToString) -> String {
 }
 
 fn earliest(partition: &PartitionProperties) -> Plan {
-    let before = if partition.is_empty {
-        partition.last
-    } else {
-        partition.begin.saturating_sub(1)
-    };
-    Plan {
-        selector: selector("x-opt-offset", "-1"),
-        ..after(partition, before)
-    }
+    let before =
+        if partition.is_empty { partition.last } else { partition.begin.saturating_sub(1) };
+    Plan { selector: selector("x-opt-offset", "-1"), ..after(partition, before) }
 }
 
 fn after(partition: &PartitionProperties, sequence: i64) -> Plan {
     let nothing = partition.is_empty || partition.last <= sequence;
     Plan {
         selector: selector("x-opt-sequence-number", sequence),
-        backlog: if nothing {
-            Backlog::Empty
-        } else {
-            Backlog::UpTo(partition.last)
-        },
-        applied: Some(if nothing {
-            partition.last.max(sequence)
-        } else {
-            sequence
-        }),
+        backlog: if nothing { Backlog::Empty } else { Backlog::UpTo(partition.last) },
+        applied: Some(if nothing { partition.last.max(sequence) } else { sequence }),
         reset: false,
     }
 }
@@ -122,19 +104,11 @@ mod tests {
     }
 
     fn at(sequence: i64, offset: Option<&str>) -> Position {
-        Position {
-            sequence,
-            offset: offset.map(str::to_owned),
-        }
+        Position { sequence, offset: offset.map(str::to_owned) }
     }
 
     fn expect(selector: &str, backlog: Backlog, applied: Option<i64>) -> Plan {
-        Plan {
-            selector: format!("amqp.annotation.{selector}"),
-            backlog,
-            applied,
-            reset: false,
-        }
+        Plan { selector: format!("amqp.annotation.{selector}"), backlog, applied, reset: false }
     }
 
     #[test]
@@ -172,12 +146,7 @@ mod tests {
     fn a_position_goes_on_behind_it_by_offset_or_else_by_sequence() {
         let backlog = Backlog::UpTo(9);
         assert_eq!(
-            plan(
-                &partition(0, 9),
-                Some(&at(5, Some("70'1"))),
-                false,
-                Start::Latest
-            ),
+            plan(&partition(0, 9), Some(&at(5, Some("70'1"))), false, Start::Latest),
             expect("x-opt-offset > '70''1'", backlog, Some(5))
         );
         assert_eq!(
@@ -193,23 +162,9 @@ mod tests {
     #[test]
     fn a_position_that_aged_out_or_lies_beyond_the_end_begins_at_the_oldest_message() {
         let earliest = expect("x-opt-offset > '-1'", Backlog::UpTo(9), Some(6));
-        assert_eq!(
-            plan(
-                &partition(7, 9),
-                Some(&at(5, Some("1"))),
-                false,
-                Start::Latest
-            ),
-            earliest
-        );
+        assert_eq!(plan(&partition(7, 9), Some(&at(5, Some("1"))), false, Start::Latest), earliest);
         let beyond = plan(&partition(7, 9), Some(&at(10, None)), false, Start::Latest);
-        assert_eq!(
-            beyond,
-            Plan {
-                reset: true,
-                ..earliest.clone()
-            }
-        );
+        assert_eq!(beyond, Plan { reset: true, ..earliest.clone() });
         assert_eq!(plan(&partition(7, 9), None, true, Start::Latest), earliest);
     }
 }

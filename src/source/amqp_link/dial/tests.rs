@@ -35,32 +35,20 @@ async fn listener() -> (TcpListener, u16) {
 }
 
 fn target(port: u16) -> Dial {
-    Dial {
-        host: "localhost".to_owned(),
-        port,
-        tls: None,
-        websocket: None,
-    }
+    Dial { host: "localhost".to_owned(), port, tls: None, websocket: None }
 }
 
 /// Answers each binary message with itself, in two halves.
 async fn echo_websocket(stream: impl ByteStream) {
-    #[expect(
-        clippy::result_large_err,
-        reason = "the callback's type is the library's"
-    )]
+    #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
     let check = |request: &Request, mut response: Response| {
         assert_eq!(request.uri().path(), EVENT_HUBS_PATH);
         let protocol = request.headers()["sec-websocket-protocol"].clone();
         assert_eq!(protocol, SUBPROTOCOL);
-        response
-            .headers_mut()
-            .insert("sec-websocket-protocol", protocol);
+        response.headers_mut().insert("sec-websocket-protocol", protocol);
         Ok(response)
     };
-    let mut socket = tokio_tungstenite::accept_hdr_async(stream, check)
-        .await
-        .unwrap();
+    let mut socket = tokio_tungstenite::accept_hdr_async(stream, check).await.unwrap();
     while let Some(Ok(message)) = socket.next().await {
         if let Message::Binary(bytes) = message {
             let (a, b) = bytes.split_at(bytes.len() / 2);
@@ -95,10 +83,7 @@ async fn websocket_over_tls_through_a_proxy_carries_bytes_both_ways() {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(client.read_u8().await.unwrap());
         }
-        client
-            .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            .await
-            .unwrap();
+        client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
         let mut upstream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let _ = copy_bidirectional(&mut client, &mut upstream).await;
         String::from_utf8(head).unwrap()
@@ -123,14 +108,8 @@ async fn websocket_over_tls_through_a_proxy_carries_bytes_both_ways() {
 async fn websocket_without_tls_carries_bytes_both_ways() {
     let (server, port) = listener().await;
     tokio::spawn(async move { echo_websocket(server.accept().await.unwrap().0).await });
-    let websocket = Some(WebSocket {
-        path: EVENT_HUBS_PATH,
-        proxy: None,
-    });
-    let target = Dial {
-        websocket,
-        ..target(port)
-    };
+    let websocket = Some(WebSocket { path: EVENT_HUBS_PATH, proxy: None });
+    let target = Dial { websocket, ..target(port) };
     round_trip(dial(&target).await.unwrap()).await;
 }
 
@@ -142,11 +121,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
         let (tcp, _) = server.accept().await.unwrap();
         let _ = acceptor.accept(tcp).await;
     });
-    let refused = dial(&Dial {
-        tls: Some(tls_config(None).unwrap()),
-        ..target(port)
-    })
-    .await;
+    let refused = dial(&Dial { tls: Some(tls_config(None).unwrap()), ..target(port) }).await;
     assert!(matches!(refused, Err(DialError::Tls { .. })));
 }
 
@@ -155,10 +130,7 @@ async fn a_proxy_that_refuses_is_named_with_its_answer_and_without_the_password(
     let (proxy, proxy_port) = listener().await;
     tokio::spawn(async move {
         let (mut client, _) = proxy.accept().await.unwrap();
-        client
-            .write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
-            .await
-            .unwrap();
+        client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await.unwrap();
         let _ = client.read(&mut [0; 512]).await;
     });
     let refused = dial(&Dial {
@@ -187,8 +159,5 @@ async fn nobody_listening_is_an_error_with_host_and_port() {
 #[test]
 fn a_ca_file_without_certificates_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    assert!(matches!(
-        tls_config(Some(file.path())),
-        Err(TlsConfigError::CaFile { .. })
-    ));
+    assert!(matches!(tls_config(Some(file.path())), Err(TlsConfigError::CaFile { .. })));
 }

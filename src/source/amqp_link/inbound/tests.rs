@@ -3,10 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn frame(channel: u16, body: &[u8]) -> Vec<u8> {
-    let mut frame = u32::try_from(body.len() + 8)
-        .unwrap()
-        .to_be_bytes()
-        .to_vec();
+    let mut frame = u32::try_from(body.len() + 8).unwrap().to_be_bytes().to_vec();
     frame.extend([2, 0]);
     frame.extend(channel.to_be_bytes());
     frame.extend(body);
@@ -36,10 +33,7 @@ fn attach(name: &str, handle: u8) -> Vec<u8> {
 fn transfer(handle: u8, more: bool, payload: &[u8]) -> Vec<u8> {
     let handle = [0x52, handle];
     let more: &[u8] = if more { &[0x41] } else { &[0x42] };
-    let mut body = performative(
-        0x14,
-        &[&handle, &[0x43], &[0xa0, 1, 7], &[0x43], &[0x41], more],
-    );
+    let mut body = performative(0x14, &[&handle, &[0x43], &[0xa0, 1, 7], &[0x43], &[0x41], more]);
     body.extend(payload);
     frame(0, &body)
 }
@@ -121,9 +115,7 @@ fn what_was_held_for_a_link_that_detaches_is_handed_over_so_that_no_frame_is_los
     inbound.push(&attach("lastseen-data-0", 1)).unwrap();
     inbound.ready().clear();
     inbound.push(&transfer(1, true, b"half")).unwrap();
-    inbound
-        .push(&frame(0, &performative(0x16, &[&[0x52, 1], &[0x41]])))
-        .unwrap();
+    inbound.push(&frame(0, &performative(0x16, &[&[0x52, 1], &[0x41]]))).unwrap();
     assert_eq!(seen(inbound.ready()), (b"half".to_vec(), 1));
     assert_eq!(inbound.held_bytes, 0);
     assert!(inbound.links.is_empty());
@@ -141,10 +133,7 @@ fn the_peers_idle_time_out_is_halved_in_place() {
         let open = performative(0x10, &[&[0xa1, 1, b'p'], &[0x40], &[0x40], &[0x40], field]);
         let mut inbound = Inbound::default();
         inbound.push(&frame(0, &open)).unwrap();
-        let passed = Performative::parse(&inbound.ready()[8..])
-            .unwrap()
-            .uint(4)
-            .unwrap();
+        let passed = Performative::parse(&inbound.ready()[8..]).unwrap().uint(4).unwrap();
         assert_eq!(passed, Some(halved));
     }
 }
@@ -167,22 +156,12 @@ fn a_flow_of_a_data_link_reaches_the_client_as_its_sessions_only_and_a_drain_is_
         &[0x43],
         &[0x41],
     ];
-    inbound
-        .push(&frame(0, &performative(0x13, &fields)))
-        .unwrap();
+    inbound.push(&frame(0, &performative(0x13, &fields))).unwrap();
     let passed = inbound.ready().split();
     let flow = Performative::parse(&passed[8..]).unwrap();
     assert_eq!((flow.uint(1), flow.uint(4)), (Ok(Some(9)), Ok(None)));
-    let counts = LinkCounts {
-        deliveries: 1,
-        drains: 1,
-        drained_at: 1,
-        skipped: 50,
-    };
-    assert_eq!(
-        inbound.take_changed(),
-        [("lastseen-data-q".to_owned(), counts)]
-    );
+    let counts = LinkCounts { deliveries: 1, drains: 1, drained_at: 1, skipped: 50 };
+    assert_eq!(inbound.take_changed(), [("lastseen-data-q".to_owned(), counts)]);
 }
 
 #[test]
@@ -201,9 +180,7 @@ fn frames_that_lie_about_their_size_are_refused() {
 #[test]
 fn an_extended_header_is_stripped() {
     let mut inbound = Inbound::default();
-    inbound
-        .push(&[0, 0, 0, 12, 3, 0, 0, 0, 1, 2, 3, 4])
-        .unwrap();
+    inbound.push(&[0, 0, 0, 12, 3, 0, 0, 0, 1, 2, 3, 4]).unwrap();
     assert_eq!(inbound.ready()[..], [0, 0, 0, 8, 2, 0, 0, 0]);
 }
 
