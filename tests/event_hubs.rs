@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    unreachable_pub,
     reason = "a test ends by a panic, in its helpers too"
 )]
 
@@ -408,6 +409,47 @@ async fn a_worker_that_takes_nothing_leaves_the_backlog_with_the_broker() {
 async fn a_connection_string_that_can_not_work_ends_the_source_with_the_remedy() {
     let mut source = start(config("Endpoint=sb://h/;SharedAccessKeyName=a;SharedAccessKey=hidden"));
     let ended = timeout(SOON, &mut source.task).await.unwrap().unwrap();
-    let SourceError::Misconfigured { message, .. } = ended.unwrap_err();
+    let Err(SourceError::Misconfigured { message, .. }) = ended else {
+        panic!("{ended:?}");
+    };
     assert!(message.contains("EntityPath") && !message.contains("hidden"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_is_live_once_it_was_drained_and_drained_credit_comes_back() {
+    let served = serve(1, plain()).await;
+    served.beats(120);
+    let source = harness::start_queue(&served);
+    let mut far = source.partition("0").await;
+    let (attachment, _) = far.attached().await;
+    assert_eq!(far.blind().await.0, BlindReason::Lagging);
+    let acknowledge = |far: &harness::Far, attachment, sequence| {
+        far.progress
+            .send_modify(|progress| progress.acknowledge = Some((attachment, sequence)));
+    };
+    let mut last = 0;
+    while last < 120 {
+        let Event::Batch { attachment, deliveries } = far.next().await else {
+            panic!("live before the backlog was read");
+        };
+        last = deliveries.last().unwrap().sequence;
+        acknowledge(&far, attachment, last);
+    }
+    let (live, attached) = far.attached().await;
+    assert_eq!((live, attached.backlog), (attachment + 1, Backlog::Empty));
+    for round in 1..=5 {
+        let deadline = clock::wall().plus(200);
+        far.progress.send_modify(|progress| progress.next_deadline = Some(deadline));
+        let proof = far.proof().await;
+        assert!(proof.at >= deadline && proof.at <= clock::wall());
+        assert_eq!(proof.last_enqueued, None);
+        far.progress.send_modify(|progress| progress.clock = proof.at);
+        served.beats(130);
+        while last < 120 + 130 * round {
+            if let Event::Batch { attachment, deliveries } = far.next().await {
+                last = deliveries.last().unwrap().sequence;
+                acknowledge(&far, attachment, last);
+            }
+        }
+    }
 }

@@ -57,7 +57,8 @@ impl QueueClock {
     /// The time, never later than the truth as far as stamps tell it.
     pub(super) fn now(&self) -> Timestamp {
         match self {
-            Self::Own { wall, boot_ms } => wall.plus(clock::boot_ms() - boot_ms),
+            // Both clocks are cut to milliseconds: one less is never ahead.
+            Self::Own { wall, boot_ms } => wall.plus(clock::boot_ms() - boot_ms - 1),
             Self::Stamped { clock, .. } => clock.now(),
         }
     }

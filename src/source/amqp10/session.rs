@@ -21,7 +21,7 @@ use crate::engine::{Attached, Backlog, BlindReason, Millis, Proof, Timestamp};
 use crate::source::amqp_link::connection::Connection;
 use crate::source::amqp_link::guard::GuardHandle;
 use crate::source::amqp_link::link_error::LinkError;
-use crate::source::amqp_link::{DATA_LINK_PREFIX, LinkCounts, MAX_MESSAGE_BYTES};
+use crate::source::amqp_link::{CREDIT_SLACK, DATA_LINK_PREFIX, LinkCounts, MAX_MESSAGE_BYTES};
 use crate::source::{Delivery, Event, MAX_BATCH, PartitionLink, SourceContext};
 use crate::wire::RawMessage;
 
@@ -34,8 +34,7 @@ const AGAIN_MS: Millis = 200;
 const IDLE_MS: Millis = 10_000;
 /// A broker that has not answered a drain by then gives no proofs.
 const DRAIN_TIMEOUT_MS: Millis = 10_000;
-/// Neither does one whose links fail on drains, as RabbitMQ 3.10's do on classic queues (it answers
-/// `amqp:internal-error`). Once may be chance.
+/// Neither does one whose links fail on drains. Once may be chance.
 const MAX_FAILED_DRAINS: u32 = 2;
 
 const NO_DRAINS: &str = "the broker does not answer drains: nothing can be proven of this queue; with RabbitMQ before 4.0 use amqp091";
@@ -93,7 +92,8 @@ pub(super) async fn receive(connection: &mut Connection, feed: &mut Feed) -> Res
     let receiver = attach(&mut session, feed).await?;
     feed.connects.increment(1);
     tracing::info!(source = &*feed.context.name, "attached");
-    let gives_proofs = feed.failed_drains < MAX_FAILED_DRAINS;
+    let guard = connection.guard();
+    let gives_proofs = feed.failed_drains < MAX_FAILED_DRAINS && !guard.peer_is_old_rabbitmq();
     let mut intake = Intake {
         first_attachment: feed.attachment + 1,
         attached_boot_ms: clock::boot_ms(),
@@ -128,7 +128,7 @@ async fn attach(session: &mut SessionHandle<()>, feed: &Feed) -> Result<Receiver
     let mut receiver = timeout(ATTACH_TIMEOUT, attach)
         .await
         .map_err(|_| LinkError::Timeout("attaching a receiver"))??;
-    receiver.set_credit(feed.config.credit).await?;
+    receiver.set_credit(feed.config.credit + CREDIT_SLACK).await?;
     Ok(receiver)
 }
 
@@ -243,12 +243,17 @@ impl Intake<'_> {
                 self.receiver.accept_all(accepted.collect::<Vec<_>>()).await?;
             }
         }
-        let left = self.receiver.credit();
+        let left = self.left();
         let room = self.room();
         if self.drain.is_none() && room > left && (room - left) * 2 >= self.feed.config.credit {
-            self.receiver.set_credit(room).await?;
+            self.receiver.set_credit(room + CREDIT_SLACK).await?;
         }
         Ok(())
+    }
+
+    /// Credit that the broker has left.
+    fn left(&self) -> u32 {
+        self.receiver.credit().saturating_sub(CREDIT_SLACK)
     }
 
     /// How many more messages may be under way.
@@ -274,7 +279,7 @@ impl Intake<'_> {
             && self.gives_proofs
             && boot_ms - self.attached_boot_ms >= config.lock_ms
             && boot_ms - self.asked_boot_ms >= AGAIN_MS
-            && self.receiver.credit() > 0;
+            && self.left() > 0;
         if may && (!self.live || self.wanted(boot_ms)) {
             self.asked_boot_ms = boot_ms;
             self.drain = Some(Drain {
@@ -325,6 +330,6 @@ impl Intake<'_> {
     async fn end_drain(&mut self) -> Result<(), LinkError> {
         self.drain = None;
         let room = self.room();
-        Ok(self.receiver.set_credit(room).await?)
+        Ok(self.receiver.set_credit(room + CREDIT_SLACK).await?)
     }
 }
