@@ -424,8 +424,7 @@ async fn a_queue_is_live_once_it_was_drained_and_drained_credit_comes_back() {
     let (attachment, _) = far.attached().await;
     assert_eq!(far.blind().await.0, BlindReason::Lagging);
     let acknowledge = |far: &harness::Far, attachment, sequence| {
-        far.progress
-            .send_modify(|progress| progress.acknowledge = Some((attachment, sequence)));
+        far.progress.send_modify(|progress| progress.acknowledge = Some((attachment, sequence)));
     };
     let mut last = 0;
     while last < 120 {

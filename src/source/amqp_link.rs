@@ -16,5 +16,5 @@ pub mod request;
 pub mod value;
 pub mod websocket;
 
-pub use outbound::CREDIT_SLACK;
 pub use inbound::{DATA_LINK_PREFIX, LinkCounts, MAX_MESSAGE_BYTES};
+pub use outbound::CREDIT_SLACK;

@@ -171,12 +171,7 @@ where
     };
     let stop = CancellationToken::new();
     let task = tokio::spawn(source(context, stop.clone()));
-    Running {
-        status: watched,
-        partitions,
-        stop,
-        task,
-    }
+    Running { status: watched, partitions, stop, task }
 }
 
 impl Running {

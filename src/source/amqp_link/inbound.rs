@@ -319,8 +319,7 @@ fn is_old_rabbitmq(properties: &[u8]) -> bool {
         .windows(10)
         .find(|window| window.starts_with(b"version") && matches!(window[7], 0xa1 | 0xa3));
     let major = version.map(|window| window[9]);
-    properties.windows(8).any(|window| window == b"RabbitMQ")
-        && matches!(major, Some(b'0'..=b'3'))
+    properties.windows(8).any(|window| window == b"RabbitMQ") && matches!(major, Some(b'0'..=b'3'))
 }
 
 /// `open`: idle-time-out 4.
