@@ -162,8 +162,8 @@ fn start_source(
             .spawn(name, async move { Ok(source::event_hubs::run(config, ctx, stop).await?) }),
         SourceKind::Amqp091(config) => supervisor
             .spawn(name, async move { Ok(source::amqp091::run(config, ctx, stop).await?) }),
-        SourceKind::Amqp10(_) => {
-            supervisor.spawn(name, async { anyhow::bail!("this build reads no AMQP 1.0 queue") });
+        SourceKind::Amqp10(config) => {
+            supervisor.spawn(name, async move { Ok(source::amqp10::run(config, ctx, stop).await?) })
         }
     }
 }

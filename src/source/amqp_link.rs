@@ -13,6 +13,8 @@ pub mod link_error;
 mod outbound;
 mod proxy;
 pub mod request;
+pub mod value;
 pub mod websocket;
 
 pub use inbound::{DATA_LINK_PREFIX, LinkCounts, MAX_MESSAGE_BYTES};
+pub use outbound::CREDIT_SLACK;

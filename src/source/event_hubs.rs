@@ -5,7 +5,7 @@
 //! partition that another receiver took is left alone by itself.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge};
@@ -17,7 +17,7 @@ use crate::config::{EventHubsConfig, Transport};
 use crate::engine::{BlindReason, Millis, Timestamp};
 use crate::metrics as catalogue;
 use crate::source::amqp_link::broker_clock::BrokerClock;
-use crate::source::amqp_link::dial::{self, Dial, WebSocket};
+use crate::source::amqp_link::dial::{self, Dial, WebSocket, sleep_ms};
 use crate::source::amqp_link::link_error::LinkError;
 use crate::source::amqp_link::websocket::{EVENT_HUBS_PATH, IOT_HUB_PATH};
 use crate::source::reconnect::wait_ms;
@@ -89,7 +89,7 @@ pub async fn run_with(
         source.failures = source.failures.saturating_add(1);
         let pause_ms = source.failed(&error).await;
         tokio::select! {
-            () = auth::sleep_ms(pause_ms) => {}
+            () = sleep_ms(pause_ms) => {}
             () = stop.cancelled() => return Ok(()),
         }
     }
@@ -193,8 +193,6 @@ impl EventHubs {
 
     /// Tells this log from another that took its place.
     fn stream(endpoint: &Endpoint, entity: &str, created_at: Timestamp) -> u64 {
-        let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-        (&endpoint.host, entity, created_at.as_ms()).hash(&mut hasher);
-        hasher.finish()
+        foldhash::fast::FixedState::default().hash_one((&endpoint.host, entity, created_at.as_ms()))
     }
 }

@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lastseen::clock;
-use lastseen::config::{EventHubsAuth, EventHubsConfig, Start, Transport};
+use lastseen::config::{Amqp10Config, EventHubsAuth, EventHubsConfig, Start, Transport};
 use lastseen::devhub::amqp::EndpointOptions;
 use lastseen::devhub::hub::{DeviceMessage, Hub, HubOptions, connection_string};
 use lastseen::engine::{Attached, BlindReason, Proof, Timestamp};
 use lastseen::metrics::Metrics;
+use lastseen::source::amqp10;
 use lastseen::source::event_hubs::{Timing, run_with};
 use lastseen::source::{
     EVENT_QUEUE, Event, OpenPartition, PartitionLink, Progress, SourceContext, SourceError,
     SourceStatus,
 };
+use lastseen::wire::EventTimeFrom;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -62,6 +64,13 @@ impl Served {
     pub fn beat(&self, device: &str) -> (usize, i64) {
         let message = DeviceMessage { device: device.to_owned(), ..DeviceMessage::default() };
         self.hub.device_to_cloud(message, clock::wall()).unwrap()
+    }
+
+    /// So many heartbeats of one device.
+    pub fn beats(&self, count: usize) {
+        for _ in 0..count {
+            self.beat("pump");
+        }
     }
 
     pub fn config(&self) -> EventHubsConfig {
@@ -128,6 +137,29 @@ pub fn start(config: EventHubsConfig) -> Running {
 }
 
 pub fn start_with(config: EventHubsConfig, timing: Timing) -> Running {
+    run_source(|context, stop| run_with(config, timing, context, stop))
+}
+
+/// The source `amqp10` on the hub's first partition, as if that were a queue.
+pub fn start_queue(served: &Served) -> Running {
+    let key = served.hub.options().key.replace('=', "%3D");
+    let config = Amqp10Config {
+        uri: SecretString::from(format!("amqp://service:{key}@127.0.0.1:{}", served.port)),
+        address: "events/ConsumerGroups/$Default/Partitions/0".into(),
+        event_time: EventTimeFrom::Receipt,
+        mapping: None,
+        sole_consumer: true,
+        lock_ms: 0,
+        credit: 50,
+        ca_file: None,
+    };
+    run_source(|context, stop| amqp10::run(config, context, stop))
+}
+
+fn run_source<F>(source: impl FnOnce(SourceContext, CancellationToken) -> F) -> Running
+where
+    F: Future<Output = Result<(), SourceError>> + Send + 'static,
+{
     let partitions = Arc::new(Partitions::default());
     let (status, watched) = watch::channel(SourceStatus::default());
     let context = SourceContext {
@@ -138,7 +170,7 @@ pub fn start_with(config: EventHubsConfig, timing: Timing) -> Running {
         max_clock_error_ms: 30_000,
     };
     let stop = CancellationToken::new();
-    let task = tokio::spawn(run_with(config, timing, context, stop.clone()));
+    let task = tokio::spawn(source(context, stop.clone()));
     Running { status: watched, partitions, stop, task }
 }
 

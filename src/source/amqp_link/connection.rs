@@ -44,10 +44,15 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Dials and opens. `hostname` is what `open` names: the host, whatever stands between.
-    pub async fn open(target: &Dial, sasl: &Sasl, container_id: &str) -> Result<Self, LinkError> {
+    /// Dials and opens. `hostname` is what `open` names: the host, or a virtual one.
+    pub async fn open(
+        target: &Dial,
+        hostname: &str,
+        sasl: &Sasl,
+        container_id: &str,
+    ) -> Result<Self, LinkError> {
         let stream = dial(target).await?;
-        Self::open_on(stream, &target.host, sasl, container_id).await
+        Self::open_on(stream, hostname, sasl, container_id).await
     }
 
     pub(super) async fn open_on(

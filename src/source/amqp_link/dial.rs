@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use url::Url;
 
 use super::{proxy, websocket};
+use crate::engine::Millis;
 
 /// How long TCP, TLS, proxy and WebSocket may take together.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -136,6 +137,11 @@ pub fn tls_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsConfig
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// Sleeps; not at all if it is negative.
+pub async fn sleep_ms(ms: Millis) {
+    tokio::time::sleep(Duration::from_millis(u64::try_from(ms).unwrap_or(0))).await;
 }
 
 /// Connects.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -35,6 +35,7 @@ struct Shared {
     links: Mutex<HashMap<String, LinkCounts>>,
     drained: Notify,
     fault: Mutex<Option<Malformed>>,
+    old_rabbitmq: AtomicBool,
 }
 
 impl GuardHandle {
@@ -64,6 +65,12 @@ impl GuardHandle {
             }
             notified.await;
         }
+    }
+
+    /// Whether the peer's `open` says that it is a RabbitMQ before 4.0. Its drains can't be used: seen with 3.10, a drained
+    /// classic queue ends the link with `amqp:internal-error`, and a drained quorum queue never sends again.
+    pub fn peer_is_old_rabbitmq(&self) -> bool {
+        self.0.old_rabbitmq.load(Ordering::Relaxed)
     }
 
     /// Why the guard ended the connection, if it did.
@@ -100,6 +107,7 @@ impl<S> Guard<S> {
             links: Mutex::default(),
             drained: Notify::new(),
             fault: Mutex::default(),
+            old_rabbitmq: AtomicBool::new(false),
         });
         let guard = Self {
             stream,
@@ -114,6 +122,9 @@ impl<S> Guard<S> {
     }
 
     fn note_links(&mut self) {
+        if self.inbound.peer_is_old_rabbitmq {
+            self.shared.old_rabbitmq.store(true, Ordering::Relaxed);
+        }
         let changed = self.inbound.take_changed();
         if changed.is_empty() {
             return;

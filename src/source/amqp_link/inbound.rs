@@ -67,6 +67,8 @@ pub(super) struct Inbound {
     held_bytes: usize,
     /// Data links whose counts changed by more than deliveries, for the owner of the stream.
     changed: Vec<(String, LinkCounts)>,
+    /// The peer said so in its `open`.
+    pub(super) peer_is_old_rabbitmq: bool,
 }
 
 impl Inbound {
@@ -113,6 +115,7 @@ impl Inbound {
         check_values(performative.encoded)?;
         match (kind, performative.code) {
             (0, 0x10) => {
+                self.peer_is_old_rabbitmq = is_old_rabbitmq(performative.field(9));
                 let mut open = BytesMut::from(&body[..]);
                 halve_idle_time_out(&performative, &mut open)?;
                 self.emit(kind, channel, &[&open]);
@@ -307,6 +310,16 @@ impl Inbound {
 )]
 fn truncated(number: u64) -> u32 {
     number as u32
+}
+
+/// `open`: properties 9. The entries `product` and `version` follow each other nowhere in particular, so both are looked for:
+/// a version is a string of less than 256 bytes.
+fn is_old_rabbitmq(properties: &[u8]) -> bool {
+    let version = properties
+        .windows(10)
+        .find(|window| window.starts_with(b"version") && matches!(window[7], 0xa1 | 0xa3));
+    let major = version.map(|window| window[9]);
+    properties.windows(8).any(|window| window == b"RabbitMQ") && matches!(major, Some(b'0'..=b'3'))
 }
 
 /// `open`: idle-time-out 4.

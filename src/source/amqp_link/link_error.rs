@@ -11,6 +11,7 @@ use fe2o3_amqp::types::primitives::Value;
 use serde_amqp::primitives::Symbol;
 
 use super::dial::DialError;
+use super::value;
 use crate::engine::{BlindReason, Millis};
 
 /// Longest text of the peer's that goes into a log line or state.
@@ -107,20 +108,17 @@ impl LinkError {
 
 impl From<&definitions::Error> for LinkError {
     fn from(error: &definitions::Error) -> Self {
-        let text = |value: &Value| match value {
-            Value::String(text) => Some(one_line(text)),
-            Value::Symbol(text) => Some(one_line(text)),
-            Value::Uint(number) => Some(number.to_string()),
-            Value::Ushort(number) => Some(number.to_string()),
-            Value::Int(number) => Some(number.to_string()),
-            _ => None,
+        let text = |found: &Value| {
+            value::text(found)
+                .map(one_line)
+                .or_else(|| value::integer(found).map(|number| number.to_string()))
         };
         let info = error.info.iter().flat_map(|info| info.iter());
         Self::Refused {
             condition: one_line(&symbol(&error.condition)),
             description: one_line(error.description.as_deref().unwrap_or("no description")),
             info: info
-                .filter_map(|(key, value)| Some((one_line(key), text(value)?)))
+                .filter_map(|(key, found)| Some((one_line(key), text(found)?)))
                 .take(16)
                 .collect(),
         }

@@ -1,6 +1,6 @@
 //! PURE. The frames that go to the peer. Two fields of them are corrected: the frame size announced in `open` leaves room for
-//! the Data section that [`super::inbound`] puts in front of a message, and the delivery count of a data link's `flow`
-//! includes what drains have skipped.
+//! the Data section that [`super::inbound`] puts in front of a message; and the `flow` of a data link counts what drains have
+//! skipped, and grants less credit than the client believes it granted ([`CREDIT_SLACK`]).
 
 use std::collections::HashMap;
 
@@ -8,6 +8,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::encoding::{Malformed, Performative};
 use super::inbound::{DATA_LINK_PREFIX, DATA_SECTION_BYTES};
+
+/// What the client believes it granted beyond what is announced. RabbitMQ before 4.0 sets a queue's credit while messages
+/// sent on the former credit are under way, and so sends more than it was granted; the client ends such a link.
+pub const CREDIT_SLACK: u32 = 10_000;
 
 /// Takes bytes from the client, gives bytes for the peer.
 #[derive(Debug, Default)]
@@ -64,8 +68,8 @@ impl Outbound {
             0x13 => {
                 let link =
                     performative.uint(4)?.and_then(|handle| self.links.get(&(channel, handle)));
-                let skipped = link.map_or(0, |name| skipped(name));
-                if skipped != 0 {
+                if let Some(name) = link {
+                    let skipped = skipped(name);
                     return self.flow(channel, &performative, skipped);
                 }
             }
@@ -101,7 +105,7 @@ impl Outbound {
         Ok(())
     }
 
-    /// `flow`: delivery-count 5; ten fields without properties, which we don't send.
+    /// `flow`: delivery-count 5, link-credit 6; ten fields without properties, which we don't send.
     fn flow(
         &mut self,
         channel: u16,
@@ -110,12 +114,17 @@ impl Outbound {
     ) -> Result<(), Malformed> {
         let mut fields = BytesMut::new();
         for index in 0..10 {
-            match flow.uint(5)? {
-                Some(count) if index == 5 => {
+            let corrected = match index {
+                5 => flow.uint(5)?.map(|count| count.wrapping_add(skipped)),
+                6 => flow.uint(6)?.map(|credit| credit.saturating_sub(CREDIT_SLACK)),
+                _ => None,
+            };
+            match corrected {
+                Some(number) => {
                     fields.put_u8(0x70);
-                    fields.put_u32(count.wrapping_add(skipped));
+                    fields.put_u32(number);
                 }
-                Some(_) | None => fields.put_slice(flow.field(index)),
+                None => fields.put_slice(flow.field(index)),
             }
         }
         let size = u8::try_from(fields.len() + 1).map_err(|_| Malformed("a flow too long"))?;

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::link_error::{LinkError, one_line};
+use super::value;
 
 /// How long an answer, or an attach, may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -174,19 +175,15 @@ impl Worker {
 
     fn outcome(&self, message: Message<Body<Value>>) -> Result<Answer, LinkError> {
         let properties = message.application_properties.unwrap_or_default();
-        let number = |value: &SimpleValue| match value {
-            SimpleValue::Int(number) => Some(*number),
-            SimpleValue::Long(number) => i32::try_from(*number).ok(),
-            SimpleValue::Uint(number) => i32::try_from(*number).ok(),
-            _ => None,
-        };
-        let text = |key: &str| match properties.get(key) {
-            Some(SimpleValue::String(text)) => Some(one_line(text)),
-            Some(_) | None => None,
+        let text = |key: &str| {
+            let Some(SimpleValue::String(text)) = properties.get(key) else {
+                return None;
+            };
+            Some(one_line(text))
         };
         let status = ["status-code", "statusCode"]
             .iter()
-            .find_map(|key| properties.get(*key).and_then(number))
+            .find_map(|key| properties.get(*key).and_then(value::status))
             .unwrap_or_default();
         if !(200..300).contains(&status) {
             return Err(LinkError::Status {

@@ -2,7 +2,6 @@
 //! Service Bus and Event Hubs protocol guide", claims-based authorization).
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp::types::primitives::Value;
@@ -13,6 +12,7 @@ use crate::clock;
 use crate::config::EventHubsAuth;
 use crate::engine::Millis;
 use crate::source::amqp_link::connection::Sasl;
+use crate::source::amqp_link::dial::sleep_ms;
 use crate::source::amqp_link::link_error::LinkError;
 use crate::source::amqp_link::request::Requester;
 
@@ -166,11 +166,6 @@ impl Cbs {
             };
         }
     }
-}
-
-/// Sleeps; nothing if it is negative.
-pub(super) async fn sleep_ms(ms: Millis) {
-    tokio::time::sleep(Duration::from_millis(u64::try_from(ms).unwrap_or(0))).await;
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use fe2o3_amqp::types::primitives::{OrderedMap, Value};
 use crate::engine::Timestamp;
 use crate::source::amqp_link::link_error::LinkError;
 use crate::source::amqp_link::request::Requester;
+use crate::source::amqp_link::value;
 
 const NODE: &str = "$management";
 /// Most partitions that are read: what a dedicated cluster allows for one event hub.
@@ -71,10 +72,11 @@ impl Management {
             ("type", kind.to_owned()),
         ];
         properties.extend(partition.map(|id| ("partition", id.to_owned())));
-        match self.requester.ask(properties, Value::Null).await?.body {
-            Value::Map(map) => Ok(map),
-            _ => Err(incomplete()),
-        }
+        let answer = self.requester.ask(properties, Value::Null).await?;
+        let Value::Map(map) = answer.body else {
+            return Err(incomplete());
+        };
+        Ok(map)
     }
 }
 
@@ -82,47 +84,24 @@ fn incomplete() -> LinkError {
     LinkError::Ended("$management answered without the properties that were asked for".to_owned())
 }
 
-fn field<'a>(map: &'a OrderedMap<Value, Value>, key: &str) -> Option<&'a Value> {
-    map.get(&Value::String(key.to_owned())).or_else(|| map.get(&Value::Symbol(key.into())))
-}
-
-fn long(map: &OrderedMap<Value, Value>, key: &str) -> Option<i64> {
-    match field(map, key)? {
-        Value::Long(number) => Some(*number),
-        Value::Int(number) => Some(i64::from(*number)),
-        _ => None,
-    }
-}
-
-fn time(map: &OrderedMap<Value, Value>, key: &str) -> Option<Timestamp> {
-    match field(map, key)? {
-        Value::Timestamp(time) => Some(Timestamp::from_ms(time.milliseconds())),
-        _ => None,
-    }
-}
-
 fn hub_properties(map: &OrderedMap<Value, Value>) -> Option<HubProperties> {
-    let ids: Vec<Value> = match field(map, "partition_ids")? {
-        Value::Array(ids) => ids.0.clone(),
-        Value::List(ids) => ids.clone(),
-        _ => return None,
-    };
-    let partition_ids = ids.into_iter().take(MAX_PARTITIONS).map(|id| match id {
-        Value::String(id) => Some(id),
-        _ => None,
-    });
+    let ids = value::items(value::entry(map, "partition_ids")?)?;
+    let ids = ids.iter().take(MAX_PARTITIONS);
     Some(HubProperties {
-        created_at: time(map, "created_at")?,
-        partition_ids: partition_ids.collect::<Option<_>>()?,
+        created_at: value::time(value::entry(map, "created_at")?)?,
+        partition_ids: ids.map(|id| value::text(id).map(str::to_owned)).collect::<Option<_>>()?,
     })
 }
 
 fn partition_properties(map: &OrderedMap<Value, Value>) -> Option<PartitionProperties> {
+    let integer = |key| value::entry(map, key).and_then(value::integer);
     Some(PartitionProperties {
-        begin: long(map, "begin_sequence_number")?,
-        last: long(map, "last_enqueued_sequence_number")?,
-        last_time: time(map, "last_enqueued_time_utc").unwrap_or(Timestamp::MIN),
-        is_empty: matches!(field(map, "is_partition_empty"), Some(Value::Bool(true))),
+        begin: integer("begin_sequence_number")?,
+        last: integer("last_enqueued_sequence_number")?,
+        last_time: value::entry(map, "last_enqueued_time_utc")
+            .and_then(value::time)
+            .unwrap_or(Timestamp::MIN),
+        is_empty: value::entry(map, "is_partition_empty") == Some(&Value::Bool(true)),
     })
 }
 

@@ -23,8 +23,9 @@ use crate::clock;
 use crate::config::Start;
 use crate::engine::{Attached, BlindReason, Dating, Millis, Proof, Timestamp};
 use crate::source::amqp_link::broker_clock::BrokerClock;
+use crate::source::amqp_link::dial::sleep_ms;
 use crate::source::amqp_link::link_error::LinkError;
-use crate::source::amqp_link::{DATA_LINK_PREFIX, MAX_MESSAGE_BYTES};
+use crate::source::amqp_link::{CREDIT_SLACK, DATA_LINK_PREFIX, MAX_MESSAGE_BYTES};
 use crate::source::{Delivery, Event, MAX_BATCH, PartitionLink};
 use crate::wire::RawMessage;
 use crate::wire::amqp10::log_position;
@@ -143,7 +144,7 @@ impl Partition {
             let _ = ends.report.try_send((self.id.clone(), Some(detail.clone())));
             self.blind(BlindReason::NotOwner, detail).await;
             tokio::select! {
-                () = super::auth::sleep_ms(shared.stolen_wait_ms) => {}
+                () = sleep_ms(shared.stolen_wait_ms) => {}
                 () = shared.stop.cancelled() => return Ok(()),
             }
         }
@@ -235,7 +236,7 @@ async fn attach(shared: &Shared, id: &str, plan: &Plan) -> Result<Receiver, Link
     let mut receiver = timeout(ATTACH_TIMEOUT, attach)
         .await
         .map_err(|_| LinkError::Timeout("attaching a receiver"))??;
-    receiver.set_credit(shared.credit).await?;
+    receiver.set_credit(shared.credit + CREDIT_SLACK).await?;
     Ok(receiver)
 }
 
@@ -329,7 +330,7 @@ impl Intake<'_> {
     async fn top_up(&mut self) -> Result<(), LinkError> {
         if self.used >= self.shared.credit / 2 {
             self.used = 0;
-            self.receiver.set_credit(self.shared.credit).await?;
+            self.receiver.set_credit(self.shared.credit + CREDIT_SLACK).await?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::engine::{BlindReason, Millis, Timestamp};
 use crate::source::Progress;
 use crate::source::amqp_link::broker_clock::BrokerClock;
+use crate::source::amqp_link::dial::sleep_ms;
 use crate::source::amqp_link::link_error::LinkError;
 
 /// No reads for this long after the broker has asked for less.
@@ -69,7 +70,7 @@ pub(super) async fn prove(
                 });
             }
             Choice::Wait(wait_ms) => tokio::select! {
-                () = super::auth::sleep_ms(wait_ms) => {}
+                () = sleep_ms(wait_ms) => {}
                 Some(Ok((index, read))) = reads.join_next() => {
                     let subject = &mut subjects[index];
                     subject.under_way = false;

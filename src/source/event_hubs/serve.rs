@@ -17,6 +17,7 @@ use super::{EventHubs, redirect};
 use crate::clock;
 use crate::engine::BlindReason;
 use crate::source::amqp_link::connection::Connection;
+use crate::source::amqp_link::dial::Dial;
 use crate::source::amqp_link::link_error::LinkError;
 
 /// What ends with a connection.
@@ -55,8 +56,7 @@ impl EventHubs {
             Target::IotHub => {
                 let credential = self.credential(endpoint, None);
                 let dial = self.dial(endpoint, true);
-                let mut connection =
-                    Connection::open(&dial, &credential.sasl()?, &self.container_id()).await?;
+                let mut connection = self.connect(&dial, &credential).await?;
                 let mut session = connection.begin().await?;
                 let cbs = Cbs::begin(&mut session, credential).await?;
                 let located = redirect::resolve(&mut session, endpoint).await;
@@ -70,11 +70,12 @@ impl EventHubs {
     async fn open(&self, endpoint: &Endpoint, entity: &str) -> Result<Connection, LinkError> {
         let credential = self.credential(endpoint, Some(entity));
         let dial = self.dial(endpoint, false);
-        Connection::open(&dial, &credential.sasl()?, &self.container_id()).await
+        self.connect(&dial, &credential).await
     }
 
-    fn container_id(&self) -> String {
-        format!("lastseen-{}", self.context.name)
+    async fn connect(&self, dial: &Dial, credential: &Credential) -> Result<Connection, LinkError> {
+        let container_id = format!("lastseen-{}", self.context.name);
+        Connection::open(dial, &dial.host, &credential.sasl()?, &container_id).await
     }
 
     /// `entity`: an event hub's; without one it is for an IoT Hub.
