@@ -12,14 +12,14 @@ use super::receiver::Receiver;
 use super::{ALLOWANCE_MS, DUE_MS, INTERVAL};
 
 /// An embedded hub behind a port, until dropped.
-pub struct ServedHub {
-    pub hub: Hub,
-    pub connection_string: String,
+pub(crate) struct ServedHub {
+    pub(crate) hub: Hub,
+    pub(crate) connection_string: String,
     _stop: DropGuard,
 }
 
 impl ServedHub {
-    pub async fn start(partitions: usize) -> Self {
+    pub(crate) async fn start(partitions: usize) -> Self {
         let options = HubOptions {
             name: "example-hub".into(),
             entity: "events".into(),
@@ -35,11 +35,6 @@ impl ServedHub {
         tokio::spawn(hub.clone().serve(listener, stop.clone()));
         Self { hub, connection_string, _stop: stop.drop_guard() }
     }
-
-    /// One message of a device, if the hub takes it.
-    pub fn beat(&self, device: &str, module: Option<&str>) -> Option<i64> {
-        beat(&self.hub, device, module)
-    }
 }
 
 fn beat(hub: &Hub, device: &str, module: Option<&str>) -> Option<i64> {
@@ -53,7 +48,7 @@ fn beat(hub: &Hub, device: &str, module: Option<&str>) -> Option<i64> {
 }
 
 /// A fleet that beats into a hub, until dropped.
-pub struct Fleet {
+pub(crate) struct Fleet {
     devices: Arc<Mutex<BTreeMap<String, Device>>>,
     _stop: DropGuard,
 }
@@ -65,13 +60,13 @@ struct Device {
 }
 
 impl Fleet {
-    pub fn start(hub: &Hub, names: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn start(hub: &Hub, names: impl IntoIterator<Item = String>) -> Self {
         let hub = hub.clone();
         Self::sending(names, move |device| beat(&hub, device, None))
     }
 
     /// A fleet that sends by other means: `send` gives the event time of what was accepted.
-    pub fn sending(
+    pub(crate) fn sending(
         names: impl IntoIterator<Item = String>,
         send: impl Fn(&str) -> Option<i64> + Send + 'static,
     ) -> Self {
@@ -97,11 +92,11 @@ impl Fleet {
     }
 
     /// These devices send nothing from now on.
-    pub fn silence(&self, names: &[&str]) {
+    pub(crate) fn silence(&self, names: &[&str]) {
         self.set(names, true);
     }
 
-    pub fn revive(&self, names: &[&str]) {
+    pub(crate) fn revive(&self, names: &[&str]) {
         self.set(names, false);
     }
 
@@ -113,7 +108,7 @@ impl Fleet {
     }
 
     /// How long after its true deadline each flagged device was reported, ms, sorted.
-    pub fn verdict_delays_ms(&self, receiver: &Receiver) -> Vec<i64> {
+    pub(crate) fn verdict_delays_ms(&self, receiver: &Receiver) -> Vec<i64> {
         let devices = self.devices.lock().unwrap();
         let delay = |(name, notice): (String, super::receiver::Notice)| {
             let device = devices.get(&name)?;
@@ -126,17 +121,17 @@ impl Fleet {
 }
 
 /// No verdict may be early; and the last must come within allowance plus 700 ms.
-pub fn assert_prompt(delays_ms: &[i64]) {
+pub(crate) fn assert_prompt(delays_ms: &[i64]) {
     assert!(!delays_ms.is_empty());
     assert!(delays_ms[0] >= 0, "early: {delays_ms:?}");
     let p99 = delays_ms[(delays_ms.len() * 99).div_ceil(100) - 1];
     assert!(p99 <= ALLOWANCE_MS + 700, "late: {delays_ms:?}");
 }
 
-pub fn names(prefix: &str, count: usize) -> Vec<String> {
+pub(crate) fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{prefix}-{n:02}")).collect()
 }
 
-pub fn set(names: &[&str]) -> std::collections::BTreeSet<String> {
+pub(crate) fn set(names: &[&str]) -> std::collections::BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }

@@ -3,7 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
+    clippy::print_stdout,
     reason = "helpers of a test fail it"
 )]
 

@@ -10,20 +10,20 @@ use std::time::Duration;
 use super::receiver::{Receiver, SECRET};
 use super::{GRACE_MS, WINDOW_MS, eventually};
 
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
-    pub http: SocketAddr,
+    pub(crate) http: SocketAddr,
     folder: tempfile::TempDir,
 }
 
 /// A source of the configuration, and the secret file it needs: name and content.
-pub struct Source {
-    pub yaml: String,
-    pub secret: (String, String),
+pub(crate) struct Source {
+    pub(crate) yaml: String,
+    pub(crate) secret: (String, String),
 }
 
 impl Source {
-    pub fn event_hub(name: &str, connection_string: &str) -> Self {
+    pub(crate) fn event_hub(name: &str, connection_string: &str) -> Self {
         let file = format!("{name}.connection");
         Self {
             yaml: format!(
@@ -33,7 +33,7 @@ impl Source {
         }
     }
 
-    pub fn rabbit(name: &str, uri: &str, settings: &str) -> Self {
+    pub(crate) fn rabbit(name: &str, uri: &str, settings: &str) -> Self {
         let file = format!("{name}.uri");
         Self {
             yaml: format!(
@@ -46,7 +46,7 @@ impl Source {
 
 impl Program {
     /// Starts it and waits until it says that it is ready.
-    pub async fn start(sources: &[Source], receiver: &Receiver) -> Self {
+    pub(crate) async fn start(sources: &[Source], receiver: &Receiver) -> Self {
         let program = Self::launch(sources, receiver);
         eventually("the service is ready", 60, || {
             program.get("/readyz").starts_with("HTTP/1.1 200")
@@ -55,7 +55,7 @@ impl Program {
         program
     }
 
-    pub fn launch(sources: &[Source], receiver: &Receiver) -> Self {
+    pub(crate) fn launch(sources: &[Source], receiver: &Receiver) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         write_secret(folder.path(), "ops.whsec", SECRET);
@@ -78,7 +78,7 @@ impl Program {
     }
 
     /// The whole answer to a GET, as text.
-    pub fn get(&self, path: &str) -> String {
+    pub(crate) fn get(&self, path: &str) -> String {
         let mut answer = String::new();
         if let Ok(mut stream) = TcpStream::connect_timeout(&self.http, Duration::from_secs(5)) {
             stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -94,7 +94,7 @@ impl Program {
     }
 
     /// The sum of all samples of a metric.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics");
         let samples = text.lines().filter(|line| {
             line.strip_prefix(name)
@@ -104,7 +104,7 @@ impl Program {
     }
 
     /// Sends SIGTERM and waits for the exit code.
-    pub async fn terminate(&mut self, limit: Duration) -> Option<i32> {
+    pub(crate) async fn terminate(&mut self, limit: Duration) -> Option<i32> {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         let mut code = None;
@@ -117,11 +117,11 @@ impl Program {
     }
 
     /// What it logged, for the message of a failed assertion.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    pub fn dead_letters(&self) -> String {
+    pub(crate) fn dead_letters(&self) -> String {
         let mut all = String::new();
         let folder = self.folder.path().join("data/dead-letters/ingest");
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -13,13 +13,13 @@ use lastseen::clock;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 
 /// A verified webhook.
 #[derive(Clone, Debug)]
-pub struct Notice {
-    pub received_ms: i64,
-    pub data: Value,
+pub(crate) struct Notice {
+    pub(crate) received_ms: i64,
+    pub(crate) data: Value,
 }
 
 #[derive(Clone, Default)]
@@ -28,13 +28,13 @@ struct Inbox {
     refused: Arc<Mutex<Vec<String>>>,
 }
 
-pub struct Receiver {
-    pub url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     inbox: Inbox,
 }
 
 impl Receiver {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let inbox = Inbox::default();
@@ -44,18 +44,18 @@ impl Receiver {
     }
 
     /// What was received, in no order; a repeat counts once.
-    pub fn notices(&self) -> Vec<Notice> {
+    pub(crate) fn notices(&self) -> Vec<Notice> {
         let refused = self.inbox.refused.lock().unwrap();
         assert!(refused.is_empty(), "webhooks that do not verify: {refused:?}");
         self.inbox.notices.lock().unwrap().values().cloned().collect()
     }
 
     /// First firing notice of each device that has one.
-    pub fn flagged(&self) -> BTreeMap<String, Notice> {
+    pub(crate) fn flagged(&self) -> BTreeMap<String, Notice> {
         self.of_status("firing")
     }
 
-    pub fn of_status(&self, status: &str) -> BTreeMap<String, Notice> {
+    pub(crate) fn of_status(&self, status: &str) -> BTreeMap<String, Notice> {
         let mut by_device: BTreeMap<String, Notice> = BTreeMap::new();
         for notice in self.notices() {
             if notice.data["status"] == status
@@ -70,14 +70,14 @@ impl Receiver {
         by_device
     }
 
-    pub fn flagged_names(&self) -> BTreeSet<String> {
+    pub(crate) fn flagged_names(&self) -> BTreeSet<String> {
         self.flagged().into_keys().collect()
     }
 }
 
 impl Notice {
     /// `device`, or `device/module`.
-    pub fn identity(&self) -> Option<String> {
+    pub(crate) fn identity(&self) -> Option<String> {
         let device = self.data["device_id"].as_str()?;
         Some(match self.data["module_id"].as_str() {
             Some(module) => format!("{device}/{module}"),
