@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastseen::alert::Message;
+use lastseen::alert::body::Status;
 use lastseen::config::{RedactedUrl, WebhookConfig};
 use lastseen::metrics::Metrics;
 use lastseen::sink::webhook::{Schedule, Webhook};
@@ -44,6 +45,7 @@ pub fn message(lane: u64, number: u64) -> Message {
         message_id: format!("msg_{lane}_{number}"),
         alert_id: format!("{lane}{number}"),
         lane,
+        status: Status::Firing,
         body: format!(r#"{{"lane":{lane},"number":{number}}}"#).into(),
     }
 }
