@@ -2,10 +2,11 @@
 
 use clap::{Parser, Subcommand};
 
-pub mod demo;
+mod demo;
 mod demo_args;
 mod run;
 
+pub use demo::run as demo;
 pub use demo_args::DemoArgs;
 pub use run::{RunArgs, RunError, run};
 

@@ -20,3 +20,12 @@ pub fn wall() -> Timestamp {
     let ms = since_epoch.map_or(0, |span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
     Timestamp::from_ms(ms)
 }
+
+/// Nanoseconds of processor time that this thread has used: what a benchmark compares on a shared machine.
+pub fn thread_cpu_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    now.tv_sec
+        .unsigned_abs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(now.tv_nsec.unsigned_abs())
+}

@@ -1,4 +1,127 @@
-//! `lastseen` answers one question for every device and module of an Azure IoT Hub fleet: is it alive?
+//! `lastseen` answers one question for every device and module of an Azure IoT Hub fleet - *is it alive?* - and says so
+//! with evidence. It never says "offline" because the service, the broker or the link was down; where it can't know, it
+//! says nothing about anybody. It only reads: it never commands, restarts or disables a device.
+//!
+//! This page is the architecture. `README.md` is for those who run it.
+//!
+//! # The flow
+//!
+//! ```text
+//! broker -> source -> partition's queue -> worker: decode -> engine -> alerting -> sink's queue -> sink
+//!           adapter   bounded                      pure      pure     pure        bounded         adapter
+//! ```
+//!
+//! Data goes one way. Everything that *decides* is pure: [`engine`], [`alert`] and [`wire`] know no tokio, I/O, clock,
+//! randomness, logs or metrics. Time is an argument, effects are values. `tests/tidy.rs` and the lints guard that boundary.
+//! Adapters hold the sockets and the clock, never call one another, and are joined in [`app`]. When a queue is full, whoever
+//! fills it waits, until the source gives the broker no more credit: the broker holds the backlog.
+//!
+//! | folder | what is in it |
+//! |---|---|
+//! | [`config`] | one YAML file in, small checked types out; one section per file |
+//! | [`source`] | adapters in: `event_hubs`, `amqp10`, `amqp091`, `file`. A source says what it was given and what it can prove |
+//! | [`wire`] | PURE: raw messages into signals. Section scanner, header tables, recorded lines; nothing recursive over input |
+//! | [`engine`] | PURE: clock, last-seen table, timer wheel, rules, verdicts, placement |
+//! | [`alert`] | PURE: stable ids, canonical JSON, signature, muting of old history, the path alert |
+//! | [`partitions`] | the last-seen map: a `DashMap` from partition to engine, one worker each, the way to the sinks |
+//! | [`sink`] | adapters out: webhooks with retries, an address guard and limits |
+//! | [`store`] | what is on disk: dead letters |
+//! | [`api`] | health and metrics over HTTP |
+//! | [`devhub`] | the embedded development hub and a simulated fleet, for the demo and the tests |
+//! | [`cli`] | one command per file |
+//!
+//! # Words
+//!
+//! An *identity* is `(hub, device id, module id?)`; an *incarnation* one life of it, told apart by the hub's generation id
+//! or by a create after a delete. A *signal* is what one message says about an identity; a *proof of life* is a signal that
+//! shows that the device sent something. *Window* is the longest normal silence, *grace* the margin on top, and
+//! `deadline = last proof of life + window + grace`. A *partition* is an ordered part of a source; its *clock* is the instant
+//! up to which everything is known to have been applied; a *proof* is evidence that nothing unread remains, dated; a *gap* is
+//! a span in which nothing can be known; a partition is *blind* while its clock can't advance.
+//!
+//! # Time: the rule that everything follows from
+//!
+//! > An identity is declared offline only when its observed silence reaches its window and grace: silence over a span in
+//! > which everything on its partition was read and applied.
+//!
+//! * The *event time* of a message is the hub's ingress time, at most the broker's append time. A device's own clock is kept
+//!   as evidence and never counts. On sources whose headers the publisher writes, event time has to be declared as trusted.
+//! * The clock is the greatest event time applied, less an allowance for reordering, in whole ticks; it never goes back.
+//!   What becomes due is fired, in the order of deadlines, before the message that moved the clock is applied. So neither
+//!   batches nor speed can be seen in the result: a dense log gives the same transitions live and as a backlog.
+//! * On a silent partition the clock moves only by proof, never by idleness; and a proof covers only the span since the last
+//!   message or proof on the same unbroken attachment, less the route's recent lag.
+//! * While a backlog is read, a hole between consecutive messages longer than `bridge`, and the rest up to the attachment,
+//!   is a gap. Whoever was last heard before the end of a gap is due a window and grace (and a spread of up to an eighth of
+//!   the window) after it. A gap costs nothing per identity: the new deadline is derived when the old one is looked at.
+//! * A verdict remembers what it was judged on. A heartbeat dated inside that span, whenever it is read, proves the verdict
+//!   false: it is retracted, or amended if the heartbeat's own deadline has passed too, and counted.
+//! * A heartbeat beyond its own deadline that is read before the clock gets there stands beside the record until it does:
+//!   then outage and end are told together, unless a heartbeat dated in between has turned up.
+//!
+//! # The table
+//!
+//! A partition's identities are split into shards of at most [`engine::partition::MAX_SHARD_IDENTITIES`], by hash of hub and
+//! device, so that a device and its modules share one. A shard is an index of 32-bit slots, a slab of records, an arena of
+//! ids and a timer wheel. One identity takes:
+//!
+//! | field | bytes | |
+//! |---|---|---|
+//! | `first_seen` | 8 | first proof of life of the generation: what was heard before a deletion died with it |
+//! | `last_seen` | 8 | last proof of life |
+//! | `sequence` | 8 | where that stands in the log: evidence |
+//! | `generation` | 8 | the hub's generation id, as a number or a hash |
+//! | id | 4 | offset in the arena |
+//! | `armed` | 4 | low bits of the tick at which its valid entry stands in the wheel |
+//! | `hub`, `rule` | 2 + 2 | indices |
+//! | id lengths | 1 + 1 | device, module |
+//! | `state`, `flags` | 1 + 1 | flags say what stands beside the record: verdicts, crossings, put-off deadlines, guests |
+//! | **record** | **48** | |
+//! | id in the arena | its length | 16 for a canonical UUID |
+//! | index slot | 5 to 10 | hashbrown, 7/8 full at most |
+//! | wheel entry | 8 | more only after a deadline came forward |
+//!
+//! What few identities have stands in side tables: creation and deletion, verdicts that can still be disproved, crossings,
+//! the hub's last word on the connection, other partitions on which it is heard.
+//!
+//! The wheel re-arms lazily: a heartbeat writes `last_seen` and nothing else; when the entry comes up, the deadline is looked
+//! at again. Whatever brings a deadline forward inserts again, and the record knows which entry is valid. Deadlines beyond
+//! the horizon wait in the furthest slot, so nothing cascades.
+//!
+//! # Identities as a join
+//!
+//! What is known of an identity (creation, deletion, generation, first and last proof of life) is joined, not overwritten:
+//! [`engine::facts`]. Whatever the order in which signals are read, the same facts result, and the state follows from the
+//! facts and the clock. Partitions exchange the same facts: an identity that is new to a partition is announced to the
+//! others before anything more is applied ([`engine::placement`]), and whoever knows it answers which of them judges it. An
+//! identity that was created but never heard is judged on the least clock of all partitions that could carry it; one that is
+//! heard on several, on the least of theirs.
+//!
+//! # Walkthrough: a heartbeat
+//!
+//! 1. The source's receiver hands a batch of encoded messages to the partition's queue, with their places in the log.
+//! 2. The worker decodes each in place ([`wire::decode`]); what can't be read goes to the dead letters and is counted.
+//! 3. [`engine::Partition::prepare`] says where its event time moves the clock, [`engine::Partition::fire`] decides what that
+//!    makes due, [`engine::Partition::apply`] writes `last_seen`.
+//! 4. After the batch the worker says how far it may be acknowledged; only then the source acknowledges.
+//!
+//! # Walkthrough: a silence
+//!
+//! 1. The clock reaches the end of the window: the identity is late. It reaches the deadline: [`engine::Transition`] with
+//!    the judged pair, the cause, the rule, the place of the last heartbeat, and whether the route was proven.
+//! 2. The transition becomes an [`alert::Alert`] with an id that is a hash of what was judged, so that the same log gives
+//!    the same id whoever reads it, and one message per sink, rendered once.
+//! 3. The sink signs each attempt, keeps the order per identity, and retries for days.
+//!
+//! # What is deliberately absent
+//!
+//! * Durability: nothing but dead letters is on disk. A start replays what the log still holds, muted up to the end noted at
+//!   the attach, and tells only what is still open there. The engine's inputs (proofs, gaps, attachments, foreign clocks,
+//!   policy) are calls of their own, so that a journal can record them.
+//! * Proofs for RabbitMQ quorum queues and streams: replicas deliver while the leader answers, and a stream does not say how
+//!   many messages it holds. Their clocks move by messages; if all of one falls silent, the path alert tells.
+//! * An AMQP server library under [`devhub`]: a hub of its own tests the client library against another implementation, and
+//!   writes every field of a performative, as the vendor's Python client expects.
 
 pub mod alert;
 pub mod api;

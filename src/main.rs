@@ -13,7 +13,7 @@ const WRONG_CONFIGURATION: u8 = 64;
 
 fn main() -> ExitCode {
     match start() {
-        Ok(code) => code,
+        Ok(exit_code) => exit_code,
         Err(error) => {
             // Standard error may be closed; there is nowhere else to say so.
             let _unheard =
@@ -39,7 +39,7 @@ fn start() -> anyhow::Result<ExitCode> {
                 cli::run(args, log_filter.as_deref()).await?;
                 Ok(ExitCode::SUCCESS)
             }
-            Command::Demo(args) => cli::demo::play(args, cli::demo::start).await,
+            Command::Demo(args) => cli::demo(args, log_filter.as_deref()).await,
         }
     });
     // A read of standard input can't be taken back, so the threads that are left are not waited for.

@@ -176,6 +176,8 @@ impl Supervisor {
             let (name, term, result) = self.identify(ended);
             match (result, term) {
                 (Ok(()), Term::Work) => tracing::info!(task = name, "done"),
+                // It may have been asked between the last look at `stop` and its end.
+                (Ok(()), Term::Process) if self.stop.is_cancelled() => {}
                 (Ok(()), Term::Process) => return EndError::Returned { task: name },
                 (Err(error), Term::Work | Term::Process) => return error,
             }
@@ -275,6 +277,18 @@ mod tests {
         supervisor.spawn_finite("file", async { Ok(()) });
         stop.cancel();
         assert!(supervisor.run(DRAIN).await.is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_end_that_follows_the_request_is_never_taken_for_unexpected() {
+        for _ in 0..2_000 {
+            let stop = CancellationToken::new();
+            let mut supervisor = Supervisor::new(stop.clone());
+            supervisor.spawn("a", until(stop.clone()));
+            let running = tokio::spawn(supervisor.run(DRAIN));
+            stop.cancel();
+            assert!(running.await.expect("no panic").is_ok());
+        }
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! PURE. Raw messages in, [`Decoded`] out: AMQP 1.0 sections scanned in place, AMQP 0-9-1 headers, recorded lines.
 //! Nothing recursive over input; every depth, count and length is checked against the bytes that are there.
 //!
-//! Three front ends ([`amqp10`], [`amqp091`], [`line`]) fill the same table of fields; what the fields mean is decided in
+//! Three front ends ([`amqp10`], [`amqp091`], [`mod@line`]) fill the same table of fields; what the fields mean is decided in
 //! one place for all of them. The hub's stamps and the names it uses: Microsoft, "Create and read IoT Hub messages"
 //! (anti-spoofing properties) and "IoT Hub non-telemetry event schemas".
 
@@ -49,6 +49,7 @@ pub fn decode<'a>(
             meaning::read(&amqp10::fields(message, profile)?, profile, now)
         }
         RawMessage::Amqp091(message) => {
+            amqp091::check_quarantine(message)?;
             check_size(message.body.len())?;
             meaning::read(&amqp091::fields(message, profile), profile, now)
         }

@@ -74,8 +74,9 @@ cargo_deny() {
     "$tools/bin/cargo-deny" "$@"
 }
 
+# It is read with its private items, so links to them are sound.
 documentation() {
-    RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --document-private-items
+    RUSTDOCFLAGS="-Dwarnings -Arustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items
 }
 
 if [ "$mode" = all ]; then

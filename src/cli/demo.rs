@@ -17,9 +17,10 @@ use crate::config::Config;
 use crate::devhub::fleet::{FleetOptions, Plan, Truth, Verdict};
 use crate::engine::{Millis, Timestamp};
 use crate::shutdown::{EndSignal, Signals};
+use crate::telemetry;
 use driver::Record;
 use ink::Ink;
-use scene::{Meter, Scene};
+use scene::{LiveView, Meter, Scene};
 use screen::Screen;
 use stage::Stage;
 
@@ -36,28 +37,34 @@ mod stage;
 mod tests;
 mod view;
 
-pub use scene::{LiveView, PartitionView};
-pub use service::start;
-
 /// Between two looks at everything.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How long after the end of the run the last alerts may take.
 const LAST_ALERTS_MS: Millis = 5_000;
 
-/// The service, running.
-pub struct Service {
-    /// Ends when it is stopped, or with the reason why it could not go on.
-    pub task: JoinHandle<anyhow::Result<()>>,
-    /// Looks at it.
-    pub look: Arc<dyn Fn() -> LiveView + Send + Sync>,
+/// Plays the demo with the real service. The exit code is 0 only if nothing was missed and nobody was falsely flagged,
+/// and 128 plus its number if a signal ended it before. Nothing is logged without a `log_filter`: the terminal belongs to
+/// the live view.
+pub async fn run(args: DemoArgs, log_filter: Option<&str>) -> anyhow::Result<ExitCode> {
+    if log_filter.is_some() {
+        telemetry::init(&service::log(), log_filter)?;
+    }
+    play(args, service::start).await
 }
 
-/// Plays the demo with the service that `start` starts, and prints the verdict. The exit code is 0 only if nothing was
-/// missed and nobody was falsely flagged, 128 plus the signal if one ended it.
-pub async fn play(
+/// The service, running.
+struct Service {
+    /// Ends when it is stopped, or with the reason why it could not go on.
+    task: JoinHandle<anyhow::Result<()>>,
+    /// Looks at it.
+    look: Arc<dyn Fn() -> LiveView + Send + Sync>,
+}
+
+/// Plays the demo with the service that `start` starts, and prints the verdict.
+async fn play(
     args: DemoArgs,
-    start: impl FnOnce(Config, CancellationToken) -> Service,
+    start: impl AsyncFnOnce(Config, CancellationToken) -> anyhow::Result<Service>,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen().context("can't listen for signals")?;
     let fleet = |begin| settings::fleet(&args, begin).map_err(|mistake| anyhow!(mistake));

@@ -12,7 +12,9 @@
 //!   neither is an event of a plain event hub and goes to partition 0 or to the one that was addressed.
 //! * The IoT Hub service side: `messages/events/` is answered with `amqp:link:redirect` to this same endpoint.
 //!
-//! Every performative is written with all its fields, trailing nulls too, because the vendor's Python client indexes them
+//! It is written against the protocol and not on the acceptor of the client library that the service uses: a test of one
+//! against the other then tests both, attaches can be refused before they are granted, and bytes that no encoder
+//! would produce can be delivered ([`Hub::send_raw`]). Every performative is written with all its fields, trailing nulls too, because the vendor's Python client indexes them
 //! by position. What is not imitated: the time limits for a first token and for idle links, throughput units, and
 //! consumer groups that have to be created first.
 
@@ -101,7 +103,8 @@ impl Hub {
         self.serve_with(EndpointOptions::default(), listener, stop).await
     }
 
-    /// [`Hub::serve`] with options. One hub can be served by several endpoints.
+    /// [`Hub::serve`] with options. One hub can be served by several endpoints (plain, TLS, WebSocket); who owns a
+    /// partition (`com.microsoft:epoch`) is kept by each endpoint for itself.
     pub async fn serve_with(
         self,
         options: EndpointOptions,

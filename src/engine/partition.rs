@@ -22,6 +22,10 @@ use super::timers::{Decision, tick_of};
 /// Identities of a shard before it is split in two: a rehash of that many takes some 10 ms.
 pub const MAX_SHARD_IDENTITIES: usize = 262_144;
 
+/// The most shards of a partition: with full shards 16.7 million identities, sixteen times what one IoT Hub can have
+/// ("IoT Hub quotas and throttling"), some 2 GB. What comes beyond is not admitted, and counted.
+pub const MAX_SHARDS: usize = 64;
+
 /// The most hubs whose devices one partition can carry: 16 bits in a record.
 const MAX_HUBS: usize = 65_535;
 
@@ -46,6 +50,7 @@ pub struct Partition {
     next_decision: usize,
     found: Vec<u32>,
     capacity: usize,
+    max_shards: usize,
 }
 
 /// What a partition looks like from outside.
@@ -98,7 +103,14 @@ impl Partition {
             next_decision: 0,
             found: Vec::new(),
             capacity: MAX_SHARD_IDENTITIES,
+            max_shards: MAX_SHARDS,
         }
+    }
+
+    /// Shards of another size, so that a test needs no million identities.
+    #[cfg(test)]
+    pub(crate) fn with_shards(self, capacity: usize, max_shards: usize) -> Self {
+        Self { capacity, max_shards, ..self }
     }
 
     /// A receiver was attached. What follows from it is fired by [`Partition::fire`].
@@ -179,7 +191,10 @@ impl Partition {
             self.route.heard(hub, hash, at);
             let index = self.shard_of(hash);
             let sequence = message.sequence;
+            let full = self.shards.len() >= self.max_shards
+                && self.shards[index].table.len() >= self.capacity;
             self.with_shard(index, |shard, context| {
+                let context = Context { full, ..context };
                 let created = shard.apply(&key, signal, at, sequence, context, out);
                 let registry = matches!(signal.kind, SignalKind::Created | SignalKind::Deleted);
                 let changed = registry.then(|| shard.table.find(&key)).flatten();
@@ -189,7 +204,8 @@ impl Partition {
                     out.tidings.push(Tiding { identity, facts, to: Audience::Everyone });
                 }
             });
-            if self.shards[index].table.len() > self.capacity {
+            if self.shards[index].table.len() > self.capacity && self.shards.len() < self.max_shards
+            {
                 self.split(index);
             }
         }
@@ -334,6 +350,7 @@ impl Partition {
             gap_end: self.clock.gap_end(),
             route: &self.route,
             foreign: &self.foreign,
+            full: false,
         };
         act(&mut self.shards[index], context)
     }

@@ -26,6 +26,8 @@ pub(crate) struct Context<'a> {
     pub(crate) gap_end: Timestamp,
     pub(crate) route: &'a super::route::RouteWitness,
     pub(crate) foreign: &'a super::placement::ForeignClocks,
+    /// No identity can be added.
+    pub(crate) full: bool,
 }
 
 /// What a shard decides.
@@ -39,6 +41,8 @@ pub struct Output {
     pub tidings: Vec<super::placement::Tiding>,
     /// Verdicts that a heartbeat read later proved false.
     pub false_offline: u64,
+    /// Signals about identities that there was no room for.
+    pub not_admitted: u64,
 }
 
 /// The instants at which a living identity is looked at.
@@ -140,6 +144,10 @@ impl Shard {
                 return None;
             }
         };
+        if known.is_none() && context.full {
+            out.not_admitted += 1;
+            return None;
+        }
         let slot = known.unwrap_or_else(|| self.insert(key, rule, identity.module.is_some()));
         self.learn(slot, &delta, context, out);
         known.is_none().then_some(slot)

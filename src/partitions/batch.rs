@@ -118,6 +118,7 @@ impl BatchProgress {
 /// Counts and logs what an engine call reported beside its decisions.
 pub(super) fn note(shared: &Shared, out: Output) {
     shared.counters.false_offline.increment(out.false_offline);
+    shared.counters.not_admitted.increment(out.not_admitted);
     for gap in out.gaps {
         shared.counters.gap(&gap);
         let key = &shared.key;

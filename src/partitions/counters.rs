@@ -9,7 +9,7 @@ use crate::alert::path::PartitionSight;
 use crate::engine::{BlindReason, Gap, State, Timestamp, Transition, TransitionKind};
 use crate::metrics::{
     BLIND_PARTITIONS, CLAMPED, DEAD_LETTERS_FAILED, DETECTION_LAG, FALSE_OFFLINE, GAPS, IDENTITIES,
-    MESSAGES, Metrics, OBSERVATION_LAG, REJECTED, SPOOFS, TRANSITIONS, UNJUDGEABLE,
+    MESSAGES, Metrics, NOT_ADMITTED, OBSERVATION_LAG, REJECTED, SPOOFS, TRANSITIONS, UNJUDGEABLE,
 };
 use crate::wire::{IgnoredKind, RejectReason};
 
@@ -21,6 +21,7 @@ pub(super) struct Counters {
     pub(super) spoofs: Counter,
     pub(super) false_offline: Counter,
     pub(super) dead_letters_failed: Counter,
+    pub(super) not_admitted: Counter,
     detection_lag: Histogram,
 }
 
@@ -35,6 +36,7 @@ impl Counters {
             spoofs: metrics.counter(SPOOFS, &of_source),
             false_offline: metrics.counter(FALSE_OFFLINE, &of_source),
             dead_letters_failed: metrics.counter(DEAD_LETTERS_FAILED, &of_source),
+            not_admitted: metrics.counter(NOT_ADMITTED, &of_source),
             detection_lag: metrics.histogram(DETECTION_LAG, &of_source),
         }
     }

@@ -3,11 +3,22 @@
 use crate::wire::body::Body;
 use crate::wire::fields::Fields;
 use crate::wire::scalar::Scalar;
-use crate::wire::{Amqp091Message, HeaderValue, Profile};
+use crate::wire::{Amqp091Message, HeaderValue, Profile, Reject};
 
 mod table;
 
 pub use table::{MAX_DEPTH, check_table};
+
+/// A message that a guard took apart says nothing any more.
+pub(super) fn check_quarantine(message: &Amqp091Message) -> Result<(), Reject> {
+    match &message.quarantined {
+        None => Ok(()),
+        Some(quarantined) => Err(Reject::new(
+            quarantined.reason,
+            "the client library must not decode it: nested too deep, broken, or too large",
+        )),
+    }
+}
 
 /// Collects the fields of a delivery. There are no annotations: all that a broker stamps stands in headers.
 pub(super) fn fields<'a>(message: &'a Amqp091Message, profile: &Profile) -> Fields<'a> {
@@ -33,5 +44,21 @@ impl<'a> From<&'a HeaderValue> for Scalar<'a> {
             HeaderValue::Time(at) => Self::Time(*at),
             HeaderValue::Other => Self::Other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Quarantined, RejectReason};
+
+    #[test]
+    fn a_quarantined_message_is_rejected_for_its_reason() {
+        let mut message = Amqp091Message::default();
+        assert_eq!(check_quarantine(&message), Ok(()));
+        message.quarantined =
+            Some(Quarantined { reason: RejectReason::Hostile, properties: bytes::Bytes::new() });
+        let rejected = check_quarantine(&message).unwrap_err();
+        assert_eq!(rejected.reason, RejectReason::Hostile);
     }
 }

@@ -105,7 +105,26 @@ async function steal({ partition }) {
   return { told, seen };
 }
 
-const commands = { produce, properties, consume, steal };
+// Devices that beat with empty bodies, one batch each; one of them stops.
+async function heartbeat({ devices, interval_ms, stops, stops_after_ms, duration_ms }) {
+  const client = producer();
+  const start = Date.now();
+  let sent = 0;
+  while (Date.now() - start < duration_ms) {
+    for (const partitionKey of devices) {
+      if (partitionKey === stops && Date.now() - start > stops_after_ms) continue;
+      const batch = await client.createBatch({ partitionKey });
+      if (!batch.tryAdd({ body: "" })) throw new Error("a heartbeat does not fit into a batch");
+      await client.sendBatch(batch);
+      sent += 1;
+    }
+    await new Promise((r) => setTimeout(r, interval_ms));
+  }
+  await client.close();
+  return { sent };
+}
+
+const commands = { produce, properties, consume, steal, heartbeat };
 const [name, argument] = process.argv.slice(2);
 const result = await commands[name](argument === undefined ? undefined : JSON.parse(argument));
 console.log(JSON.stringify(result));

@@ -91,7 +91,7 @@ impl Worker {
         }
     }
 
-    /// The next blindness; anything else but proofs and messages is skipped.
+    /// The next blindness; what is said before it is skipped.
     pub async fn blind(&mut self) -> (BlindReason, String) {
         loop {
             if let Event::Blind { reason, detail } = self.event().await {
@@ -104,7 +104,9 @@ impl Worker {
     pub async fn proof(&mut self) -> (u64, Proof) {
         match self.event().await {
             Event::Proof { attachment, proof } => (attachment, proof),
-            other => panic!("a proof was expected, not {other:?}"),
+            other @ (Event::Attached { .. } | Event::Batch { .. } | Event::Blind { .. }) => {
+                panic!("a proof was expected, not {other:?}")
+            }
         }
     }
 
@@ -120,7 +122,9 @@ impl Worker {
                         return (attachment, received);
                     }
                 }
-                other => panic!("messages were expected, not {other:?}"),
+                other @ (Event::Attached { .. } | Event::Proof { .. } | Event::Blind { .. }) => {
+                    panic!("messages were expected, not {other:?}")
+                }
             }
         }
     }

@@ -158,8 +158,8 @@ impl RawConnection {
             [&long(b"")[..], &short(b"PLAIN"), &long(b"\0guest\0guest"), &short(b"en_US")].concat();
         raw.method(0, 10, 11, &start_ok).await;
         raw.expect(10, 30).await;
-        // No limit of channels, frames of 128 KiB, no heartbeat.
-        raw.method(0, 10, 31, &[0, 0, 0, 2, 0, 0, 0, 0]).await;
+        // 16 channels, frames of 128 KiB, no heartbeat.
+        raw.method(0, 10, 31, &[0, 16, 0, 2, 0, 0, 0, 0]).await;
         raw.method(0, 10, 40, &[short(b"/").as_slice(), &[0, 0]].concat()).await;
         raw.expect(10, 41).await;
         raw.method(1, 20, 10, &[0]).await;

@@ -36,6 +36,17 @@ pub struct RabbitMq {
     watch: Child,
 }
 
+/// A node that stands still; it goes on when this is dropped.
+pub struct Paused<'a> {
+    node: &'a RabbitMq,
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.node.signal("-CONT");
+    }
+}
+
 /// Where the node listens, all on 127.0.0.1.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
@@ -103,9 +114,10 @@ impl RabbitMq {
     /// Ends the node without warning (`kill -9`). Durable data stays.
     pub fn kill(&self) {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mut child) = server.take() {
-            let _ = child.kill();
-            let _ = child.wait();
+        if let Some(mut script) = server.take() {
+            self.signal("-KILL");
+            // The script that started the node ends with it.
+            let _ = script.wait();
         }
     }
 
@@ -120,14 +132,10 @@ impl RabbitMq {
         }
     }
 
-    /// Stops the node's processes where they are (`SIGSTOP`): connections stay open, nothing answers.
-    pub fn pause(&self) {
+    /// Stops the node where it is (`SIGSTOP`) until the guard is dropped: connections stay open, nothing answers.
+    pub fn pause(&self) -> Paused<'_> {
         self.signal("-STOP");
-    }
-
-    /// Lets a paused node go on.
-    pub fn resume(&self) {
-        self.signal("-CONT");
+        Paused { node: self }
     }
 
     /// Closes every client connection from the broker's side.
@@ -180,10 +188,10 @@ impl RabbitMq {
         (status, serde_json::from_str(body).unwrap_or_default())
     }
 
+    /// Signals the node itself, not the script that started it.
     fn signal(&self, signal: &str) {
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        let pid = server.as_ref().expect("a running node").id();
-        let sent = Command::new("kill").arg(signal).arg(pid.to_string()).status();
+        let pid = std::fs::read_to_string(self.dir.join("pid")).expect("the node's process id");
+        let sent = Command::new("kill").args([signal, pid.trim()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill {signal}");
     }
 

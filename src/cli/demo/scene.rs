@@ -15,22 +15,22 @@ const RATE_SPAN_MS: Millis = 2_000;
 
 /// The service as it sees itself. Only shown: the verdict does not know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LiveView {
+pub(super) struct LiveView {
     /// How many identities are in each state, in the order in which they are shown.
-    pub states: Vec<(&'static str, u64)>,
+    pub(super) states: Vec<(&'static str, u64)>,
     /// The partitions' clocks.
-    pub partitions: Vec<PartitionView>,
+    pub(super) partitions: Vec<PartitionView>,
 }
 
 /// A partition as the service sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionView {
+pub(super) struct PartitionView {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// Observed until.
-    pub clock: Timestamp,
+    pub(super) clock: Timestamp,
     /// Real time minus clock.
-    pub lag_ms: Millis,
+    pub(super) lag_ms: Millis,
 }
 
 /// One moment.

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use anyhow::Context;
 use ipnet::IpNet;
@@ -10,8 +10,9 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::scene::{LiveView, PartitionView};
 use super::settings::ALLOWANCE_MS;
-use super::{LiveView, PartitionView, Service, receiver};
+use super::{Service, receiver};
 use crate::app::App;
 use crate::clock;
 use crate::config::{
@@ -29,6 +30,34 @@ const CREDIT: u32 = 2_000;
 
 /// How long a created device may take to its first heartbeat: beyond any demo.
 const FIRST_WINDOW_MS: Millis = 10 * 60_000;
+
+/// Starts the service, which runs until `stop`.
+pub(super) async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Service> {
+    let app = App::build(config, stop).await?;
+    let partitions = app.partitions();
+    let task = tokio::spawn(app.run());
+    Ok(Service { task, look: Arc::new(move || look(&partitions)) })
+}
+
+/// The order in which states are shown.
+const SHOWN: [State; 5] =
+    [State::Online, State::Late, State::Offline, State::Pending, State::Deleted];
+
+fn look(partitions: &Partitions) -> LiveView {
+    let (views, now) = (partitions.view(), clock::wall());
+    let count = |state: State| views.iter().map(|view| view.stats.identities[state as usize]).sum();
+    LiveView {
+        states: SHOWN.iter().map(|&state| (state.as_str(), count(state))).collect(),
+        partitions: views
+            .iter()
+            .map(|view| PartitionView {
+                name: view.key.partition.to_string(),
+                clock: view.stats.clock,
+                lag_ms: now.since(view.stats.clock),
+            })
+            .collect(),
+    }
+}
 
 /// What the service is given of its surroundings.
 pub(super) struct Surroundings {
@@ -72,9 +101,14 @@ pub(super) fn config(fleet: &FleetOptions, given: Surroundings) -> anyhow::Resul
         }],
         store: StoreConfig { path: given.store, dead_letter_bytes: 16 << 20 },
         http: HttpConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) },
-        log: LogConfig { level: "warn".to_owned(), format: LogFormat::Text },
+        log: log(),
         shutdown_deadline_ms: 5_000,
     })
+}
+
+/// How the demo logs, if it is asked to.
+pub(super) fn log() -> LogConfig {
+    LogConfig { level: "warn".to_owned(), format: LogFormat::Text }
 }
 
 fn event_hub(connection_string: String) -> EventHubsConfig {
@@ -135,38 +169,5 @@ impl Drop for Folder {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
             tracing::warn!(%error, folder = %self.0.display(), "a temporary folder was left behind");
         }
-    }
-}
-
-/// Starts the service itself, as `lastseen run` does, with a look at its partitions.
-pub fn start(config: Config, stop: CancellationToken) -> Service {
-    let partitions: Arc<OnceLock<Arc<Partitions>>> = Arc::default();
-    let built = partitions.clone();
-    let task = tokio::spawn(async move {
-        let app = App::build(config, stop).await?;
-        // The cell is filled here only.
-        let _first = built.set(app.partitions());
-        app.run().await
-    });
-    let look = Arc::new(move || partitions.get().map(|all| live_view(all)).unwrap_or_default());
-    Service { task, look }
-}
-
-fn live_view(partitions: &Partitions) -> LiveView {
-    let view = partitions.view();
-    let states = State::ALL.into_iter().enumerate().map(|(index, state)| {
-        (state.as_str(), view.iter().map(|partition| partition.stats.identities[index]).sum())
-    });
-    let wall = clock::wall();
-    LiveView {
-        states: states.collect(),
-        partitions: view
-            .iter()
-            .map(|partition| PartitionView {
-                name: partition.key.partition.to_string(),
-                clock: partition.stats.clock,
-                lag_ms: wall.since(partition.stats.clock),
-            })
-            .collect(),
     }
 }

@@ -59,7 +59,7 @@ impl Stage {
     /// Starts everything on free ports of the loopback interface.
     pub(super) async fn set(
         fleet: &FleetOptions,
-        start: impl FnOnce(Config, CancellationToken) -> Service,
+        start: impl AsyncFnOnce(Config, CancellationToken) -> anyhow::Result<Service>,
     ) -> anyhow::Result<Self> {
         let (hub_listener, receiver_listener) = (listen().await?, listen().await?);
         let folder = Folder::create()?;
@@ -85,7 +85,7 @@ impl Stage {
         parts.spawn(async move {
             Ok(receiver::serve(receiver_listener, signer, taking, watch, stop).await?)
         });
-        let service = start(config, stop_service.clone());
+        let service = start(config, stop_service.clone()).await?;
         Ok(Self {
             inbox,
             watch,

@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
+use super::scene::PartitionView;
 use super::*;
 use crate::devhub::fleet::{Notice, NoticeStatus, Roster};
 
@@ -148,9 +149,9 @@ async fn a_service_that_fails_ends_the_demo_with_its_reason() {
         seed: 1,
         json: true,
     };
-    let start = |_, _| Service {
-        task: tokio::spawn(async { Err(anyhow!("no luck")) }),
-        look: Arc::new(LiveView::default),
+    let start = async |_, _| {
+        let task = tokio::spawn(async { Err(anyhow!("no luck")) });
+        Ok(Service { task, look: Arc::new(LiveView::default) })
     };
     let error = play(args, start).await.unwrap_err();
     assert_eq!(format!("{error:#}"), "the service failed: no luck");

@@ -141,8 +141,10 @@ impl Connection {
                 return Ok(());
             }
             let silent = heard + IDLE;
-            let beat = self.heartbeat.map(|every| spoke + every);
-            let timer = [due, beat, self.expiry(), Some(silent)];
+            // While something waits to be written there is nothing to beat for, and a timer in the past would spin.
+            let beat = self.heartbeat.filter(|_| !unflushed).map(|every| spoke + every);
+            let expiry = self.expiry().filter(|_| !self.closed);
+            let timer = [due, beat, expiry, Some(silent)];
             let timer = timer.into_iter().flatten().min().unwrap_or(silent);
             let readable = !fault.black_hole && !self.closed && self.out.len() < MAX_OUT;
             let writable = !fault.black_hole && unflushed;
@@ -168,7 +170,7 @@ impl Connection {
                     if now >= silent {
                         return Err(ConnectionError::TooSlow);
                     }
-                    if beat.is_some_and(|beat| now >= beat) && self.out.is_empty() {
+                    if beat.is_some_and(|beat| now >= beat) {
                         frame::put_empty(&mut self.out);
                     }
                 }

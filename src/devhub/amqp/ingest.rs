@@ -174,8 +174,13 @@ fn publish_event(
             hub.ingest(device, event.property("moduleId"), partition, &event.bare, now)
         }
         (None, None) => {
-            let annotations = event.annotations.entries();
-            hub.publish(partition.unwrap_or(0), annotations, &event.bare, now)
+            // The broker's own names are not the publisher's to write.
+            let annotations = event.annotations.entries().iter();
+            let foreign = |(name, _): &&(Value, Value)| {
+                !name.text().is_some_and(|name| name.starts_with("x-opt-"))
+            };
+            let kept: Vec<_> = annotations.filter(foreign).cloned().collect();
+            hub.publish(partition.unwrap_or(0), &kept, &event.bare, now)
         }
     };
     appended.map(|_| ()).map_err(|error| {

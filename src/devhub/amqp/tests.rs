@@ -201,6 +201,47 @@ async fn a_position_of_another_stream_and_a_partition_that_is_not_there_are_refu
 }
 
 #[tokio::test]
+async fn a_producer_speaks_for_the_device_of_its_partition_key_and_not_for_the_one_in_its_properties()
+ {
+    let served = serve().await;
+    let mut peer = served.peer().await;
+    let sender = peer.attach(&Attach::sender("eh1/Partitions/0")).await;
+    let annotation = |name: &str, value: &str| {
+        let entry = (Value::symbol(name), Value::string(value));
+        (0x72, Value::Map(vec![entry]))
+    };
+    let claim = (Value::string("deviceId"), Value::string("other"));
+    let claim = (0x74, Value::Map(vec![claim]));
+    let body = (0x75, Value::Binary(Bytes::from_static(b"beat")));
+    let messages = [
+        vec![annotation("x-opt-partition-key", "own"), claim.clone(), body.clone()],
+        vec![claim.clone(), body.clone()],
+        vec![annotation("x-opt-offset", "forged"), body.clone()],
+    ];
+    for message in &messages {
+        let (descriptor, _) = peer.outcome(sender, message).await;
+        assert_eq!(descriptor, Value::Ulong(performative::ACCEPTED));
+    }
+    let receiver = peer.attach(&Attach::receiver(PARTITION_0)).await;
+    peer.credit(receiver, 0, 3).await;
+    let mut stamped = Vec::new();
+    for _ in &messages {
+        let message = message::Message::decode(peer.transfer().await.1).unwrap();
+        let offset = message.annotations.entry("x-opt-offset").unwrap();
+        assert_ne!(offset.text(), Some("forged"));
+        let device = message.annotations.entry("iothub-connection-device-id");
+        stamped.push(device.and_then(Value::text).map(str::to_owned));
+        assert_eq!(message.data, [Bytes::from_static(b"beat")]);
+    }
+    assert_eq!(stamped, [Some("own".to_owned()), Some("other".to_owned()), None]);
+
+    served.hub.faults().update(|f| f.refuse_devices = true);
+    let (descriptor, error) = peer.outcome(sender, &messages[0]).await;
+    assert_eq!(descriptor, Value::Ulong(performative::REJECTED));
+    assert_eq!(error.as_deref(), Some(condition::SERVER_BUSY));
+}
+
+#[tokio::test]
 async fn what_is_no_frame_ends_the_connection_with_a_close_that_says_so() {
     let served = serve().await;
     let mut peer = served.peer().await;

@@ -11,7 +11,7 @@ pub struct Counts {
     pub refused: u64,
     /// Messages written to receivers, repeats included.
     pub delivered: u64,
-    /// Connections accepted.
+    /// Connections accepted, also those that a fault closed at once.
     pub connections: u64,
     /// Connections open at the moment.
     pub open_connections: u64,

@@ -127,3 +127,26 @@ fn connection_events_and_last_wills_are_no_proof_of_life() {
     bench.say("b", 20_000, SignalKind::LastWill);
     assert_eq!(bench.state("b"), None, "nor do they make an identity known");
 }
+
+#[test]
+fn a_modules_generation_is_not_its_devices() {
+    let mut bench = Bench::live();
+    bench.beat("gw-1", 0);
+    bench.send(1_000, Some(signal("gw-1", Some("sensor"), SignalKind::Telemetry, "900")));
+    bench.beat("gw-1", 8_000);
+    bench.beat("gw-1", 16_000);
+    bench.prove(20_000);
+    assert_eq!(bench.decided(), ["gw-1/sensor 1000..13000 silent"]);
+}
+
+#[test]
+fn a_full_table_admits_nobody_and_goes_on_judging_whom_it_has() {
+    let mut bench = Bench::live();
+    bench.engine = bench.engine.with_shards(2, 1);
+    for device in ["a", "b", "c"] {
+        bench.beat(device, 0);
+    }
+    assert_eq!((bench.out.not_admitted, bench.state("c")), (1, None));
+    bench.prove(20_000);
+    assert_eq!(bench.decided(), ["a 0..12000 silent", "b 0..12000 silent"]);
+}

@@ -166,4 +166,35 @@ proptest! {
         prop_assert_eq!(plain.decided(), doubled.decided());
         prop_assert_eq!(plain.out.false_offline, doubled.out.false_offline);
     }
+
+    #[test]
+    fn the_size_of_the_shards_can_not_be_seen(
+        steps in prop::collection::vec((0..30_u8, 0..4_000_i64, 0..10_u8), 1..120),
+        capacity in 1..6_usize,
+    ) {
+        let mut whole = Bench::live();
+        let mut split = Bench::live();
+        split.engine = split.engine.with_shards(capacity, 100_000);
+        let mut now = 0;
+        for (device, step, what) in steps {
+            now += step;
+            let name = format!("gw-{device}");
+            let (module, kind) = match what {
+                0 => (None, SignalKind::Deleted),
+                1 => (None, SignalKind::Created),
+                2..5 => (Some("sensor"), SignalKind::Telemetry),
+                _ => (None, SignalKind::Telemetry),
+            };
+            for bench in [&mut whole, &mut split] {
+                bench.send(now, Some(signal(&name, module, kind, "")));
+            }
+        }
+        for bench in [&mut whole, &mut split] {
+            bench.prove(now + 200_000);
+        }
+        prop_assert_eq!(whole.decided(), split.decided());
+        let (whole, split) = (whole.engine.stats(), split.engine.stats());
+        prop_assert_eq!(whole.identities, split.identities);
+        prop_assert_eq!(whole.clock, split.clock);
+    }
 }

@@ -62,8 +62,8 @@ fn check_properties(properties: &[u8]) -> Result<(), RejectReason> {
     for flag in (2..16_u32).rev().filter(|flag| flags & (1 << flag) != 0) {
         let read = match flag {
             13 => {
-                let content = reader.long_bytes().ok_or(RejectReason::Malformed)?;
-                table::check(content)?;
+                let table = reader.long_bytes_with_length().ok_or(RejectReason::Malformed)?;
+                table::check(table)?;
                 Some(())
             }
             12 | 11 => reader.octet().map(|_| ()),
@@ -186,7 +186,7 @@ pub(super) mod tests {
             payload.extend(flags.to_be_bytes());
             payload.extend(&rest);
             let content = inspect(&payload, None).expect("a content header");
-            let shown = content.replaced.clone().unwrap_or_else(|| payload.clone());
+            let shown = content.replaced.unwrap_or(payload);
             let decoded = parse_properties(&shown[12..]);
             prop_assert!(decoded.is_ok_and(|(left, _)| left.is_empty()));
         }

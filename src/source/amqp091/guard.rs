@@ -122,7 +122,7 @@ impl Guard {
             // connection.start: versions, then the broker's properties.
             (10, 10) => {
                 reader.take(2).ok_or(broken)?;
-                let properties = reader.long_bytes().ok_or(broken)?;
+                let properties = reader.long_bytes_with_length().ok_or(broken)?;
                 table::check(properties).map_err(|_| broken)?;
                 Ok(Pass::AsItIs)
             }

@@ -23,6 +23,7 @@ pub(super) enum Layout {
 }
 
 impl Layout {
+    #[inline]
     pub(super) fn of(code: u8) -> Result<Self, Fault> {
         Ok(match code {
             0x00 => Self::Described,
@@ -64,12 +65,14 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
+    #[inline]
     pub(super) fn byte(&mut self) -> Result<u8, Fault> {
         let (first, rest) = self.rest.split_first().ok_or(Fault::Truncated)?;
         self.rest = rest;
         Ok(*first)
     }
 
+    #[inline]
     pub(super) fn take(&mut self, bytes: usize) -> Result<&'a [u8], Fault> {
         let (taken, rest) = self.rest.split_at_checked(bytes).ok_or(Fault::Truncated)?;
         self.rest = rest;
@@ -77,6 +80,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A size or count of one or four bytes.
+    #[inline]
     pub(super) fn number(&mut self, width: usize) -> Result<usize, Fault> {
         match self.take(width)? {
             [byte] => Ok(usize::from(*byte)),
@@ -88,6 +92,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value, whatever it is. What can be nested is walked.
+    #[inline]
     pub(super) fn value(&mut self) -> Result<Encoded<'a>, Fault> {
         let start = self.rest;
         let code = self.byte()?;
@@ -156,6 +161,7 @@ pub(super) struct Encoded<'a> {
 
 impl<'a> Encoded<'a> {
     /// The bytes of a symbol or string.
+    #[inline]
     fn text(self) -> Option<&'a [u8]> {
         matches!(self.code, 0xa1 | 0xa3 | 0xb1 | 0xb3).then_some(self.content)
     }
@@ -186,6 +192,7 @@ impl<'a> Encoded<'a> {
         (self.big_endian() << unused).cast_signed() >> unused
     }
 
+    #[inline]
     pub(super) fn scalar(self) -> Result<Scalar<'a>, Fault> {
         Ok(match self.code {
             0xa1 | 0xa3 | 0xb1 | 0xb3 => {

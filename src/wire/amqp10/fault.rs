@@ -21,6 +21,8 @@ pub(in crate::wire) enum Fault {
     Size,
     #[error("a list, map or array has more entries than bytes, or a map half an entry")]
     Count,
+    #[error("an array has elements that are nested")]
+    NestedArray,
     #[error("a boolean is neither 0 nor 1")]
     Boolean,
     #[error("a text is not UTF-8")]
@@ -45,6 +47,7 @@ impl From<Fault> for Reject {
             | Fault::FormatCode(_)
             | Fault::Size
             | Fault::Count
+            | Fault::NestedArray
             | Fault::Boolean
             | Fault::NotUtf8
             | Fault::NotASection

@@ -10,8 +10,6 @@ struct Frame {
     left: usize,
     /// How many bytes of the input have to be left when it closes; a described value has no length of its own.
     closes_at: Option<usize>,
-    /// The constructor that an array's elements share.
-    element: Option<u8>,
 }
 
 /// How many bytes the first value of `input` takes.
@@ -19,21 +17,17 @@ pub(super) fn value_bytes(input: &[u8]) -> Result<usize, Fault> {
     let mut reader = Reader::new(input);
     let mut frames = [Frame::default(); MAX_DEPTH];
     let mut depth = 0;
-    let mut element = None;
     loop {
         // What an enclosing value has to leave over is no part of the innermost one.
         let floor = floor(&frames[..depth]);
-        if let Some(frame) = step(&mut reader, floor, element)? {
+        if let Some(frame) = step(&mut reader, floor)? {
             *frames.get_mut(depth).ok_or(Fault::TooDeep)? = frame;
             depth += 1;
         }
         depth = close(&reader, &frames, depth)?;
         match depth.checked_sub(1).and_then(|top| frames.get_mut(top)) {
             None => return Ok(input.len() - reader.len()),
-            Some(top) => {
-                top.left -= 1;
-                element = top.element;
-            }
+            Some(top) => top.left -= 1,
         }
     }
 }
@@ -58,16 +52,8 @@ fn close(reader: &Reader<'_>, frames: &[Frame], mut depth: usize) -> Result<usiz
 }
 
 /// Reads one value; of a nested one only its beginning, and gives the frame to open.
-fn step(
-    reader: &mut Reader<'_>,
-    floor: usize,
-    element: Option<u8>,
-) -> Result<Option<Frame>, Fault> {
-    let layout = Layout::of(match element {
-        Some(code) => code,
-        None => reader.byte()?,
-    })?;
-    let frame = match layout {
+fn step(reader: &mut Reader<'_>, floor: usize) -> Result<Option<Frame>, Fault> {
+    let frame = match Layout::of(reader.byte()?)? {
         Layout::Fixed(width) => {
             reader.take(width)?;
             None
@@ -77,7 +63,7 @@ fn step(
             reader.take(size)?;
             None
         }
-        Layout::Described => Some(Frame { left: 2, closes_at: None, element: None }),
+        Layout::Described => Some(Frame { left: 2, closes_at: None }),
         Layout::List(width) => Some(open(reader, width)?),
         Layout::Map(width) => {
             let frame = open(reader, width)?;
@@ -112,55 +98,42 @@ fn open_sized(reader: &mut Reader<'_>, width: usize) -> Result<Frame, Fault> {
     if reader.len() < end {
         return Err(Fault::Size);
     }
-    Ok(Frame { left, closes_at: Some(end), element: None })
+    Ok(Frame { left, closes_at: Some(end) })
 }
 
-/// Reads the beginning of an array: size, count and the one constructor. Elements of a fixed width are passed over at
-/// once, so that a count of elements without bytes costs nothing. Some peers leave out the constructor of no elements.
+/// Reads an array, all of it: size, count, the one constructor and the elements. They have to be flat: no part of the
+/// protocol has arrays of anything else, and the stock codec loses its step in them. Elements of a fixed width are passed
+/// over at once, so that a count of elements without bytes costs nothing. Some peers leave out the constructor of no
+/// elements.
 fn open_array(reader: &mut Reader<'_>, width: usize) -> Result<Frame, Fault> {
-    let mut frame = open_sized(reader, width)?;
+    let frame = open_sized(reader, width)?;
     let end = frame.closes_at.unwrap_or(0);
+    let closed = Frame { left: 0, ..frame };
     if frame.left == 0 && reader.len() == end {
-        return Ok(frame);
+        return Ok(closed);
     }
-    let mut code = reader.byte()?;
-    if code == 0 {
-        skip_descriptor(reader)?;
-        code = reader.byte()?;
-    }
+    let code = reader.byte()?;
     let bytes = reader.len().checked_sub(end).ok_or(Fault::Size)?;
     match Layout::of(code)? {
-        Layout::Described => return Err(Fault::FormatCode(code)),
         Layout::Fixed(0) if frame.left > MAX_ENTRIES => return Err(Fault::TooMany),
         Layout::Fixed(width) => {
             if frame.left.checked_mul(width) != Some(bytes) {
                 return Err(Fault::Count);
             }
             reader.take(bytes)?;
-            frame.left = 0;
         }
-        Layout::Variable(_) | Layout::List(_) | Layout::Map(_) | Layout::Array(_) => {
+        Layout::Variable(width) => {
             if frame.left > bytes {
                 return Err(Fault::Count);
             }
-            frame.element = Some(code);
-        }
-    }
-    Ok(frame)
-}
-
-/// The descriptor of an array's elements: a symbol or number, as all descriptors in use are.
-fn skip_descriptor(reader: &mut Reader<'_>) -> Result<(), Fault> {
-    let code = reader.byte()?;
-    match Layout::of(code)? {
-        Layout::Fixed(width) => reader.take(width)?,
-        Layout::Variable(width) => {
-            let size = reader.number(width)?;
-            reader.take(size)?
+            for _ in 0..frame.left {
+                let size = reader.number(width)?;
+                reader.take(size)?;
+            }
         }
         Layout::Described | Layout::List(_) | Layout::Map(_) | Layout::Array(_) => {
-            return Err(Fault::FormatCode(code));
+            return Err(Fault::NestedArray);
         }
-    };
-    Ok(())
+    }
+    Ok(closed)
 }

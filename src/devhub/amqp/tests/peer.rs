@@ -13,6 +13,9 @@ use crate::devhub::value::{Value, decode_described, put_described};
 /// How long the hub may take for anything.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// What the client asks for: something at least that often.
+const IDLE_MS: u32 = 1_000;
+
 /// An attach as a client sends it.
 pub(super) struct Attach {
     receiver: bool,
@@ -143,7 +146,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     async fn open(mut stream: S) -> Self {
         header(&mut stream, b"AMQP\x00\x01\x00\x00").await;
         let mut peer = Self { stream, input: BytesMut::new(), next_handle: 0 };
-        let open = vec![Value::string("peer"), Value::string("127.0.0.1")];
+        let open = vec![
+            Value::string("peer"),
+            Value::string("127.0.0.1"),
+            Value::Null,
+            Value::Null,
+            Value::Uint(IDLE_MS),
+        ];
         peer.put(Performative::Open, open).await;
         peer.expect(Performative::Open).await;
         let begin =
@@ -180,6 +189,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// Waits for an empty frame, with nothing before it.
+    pub(super) async fn heartbeat(&mut self) {
+        let read = async {
+            while self.input.len() < 8 {
+                assert_ne!(self.stream.read_buf(&mut self.input).await.unwrap(), 0);
+            }
+        };
+        let within = Duration::from_millis(u64::from(IDLE_MS) * 5);
+        tokio::time::timeout(within, read).await.expect("a heartbeat");
+        let frame = frame::take(&mut self.input).unwrap().unwrap();
+        assert!(frame.body.is_empty());
     }
 
     /// The fields of the next frame, which has to hold this performative.
@@ -274,8 +296,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.expect(Performative::Flow).await
     }
 
+    /// Sends a message on a link and waits for its outcome: descriptor and error condition.
+    pub(super) async fn outcome(
+        &mut self,
+        handle: u32,
+        sections: &[(u64, Value)],
+    ) -> (Value, Option<String>) {
+        self.put_message(handle, sections, false).await;
+        let disposition = self.expect(Performative::Disposition).await;
+        assert_eq!(disposition.field(3), &Value::Bool(true));
+        let Value::Described(descriptor, state) = disposition.field(4).clone() else {
+            panic!("a disposition has a state");
+        };
+        let error = inside(state.field(0)).field(0).text().map(str::to_owned);
+        (*descriptor, error)
+    }
+
     /// Sends a settled message on a link.
-    pub(super) async fn send(&mut self, handle: u32, sections: &[(u64, Value)]) {
+    async fn send(&mut self, handle: u32, sections: &[(u64, Value)]) {
+        self.put_message(handle, sections, true).await;
+    }
+
+    async fn put_message(&mut self, handle: u32, sections: &[(u64, Value)], settled: bool) {
         let mut out = BytesMut::new();
         let start = frame::begin(&mut out, 0);
         let transfer = vec![
@@ -283,7 +325,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             Value::Uint(0),
             Value::Binary(Bytes::from_static(b"t")),
             Value::Uint(0),
-            Value::Bool(true),
+            Value::Bool(settled),
         ];
         put_described(&mut out, Performative::Transfer.code(), &Value::List(transfer));
         for (code, content) in sections {

@@ -1,0 +1,145 @@
+//! How much memory a fleet takes, and what a heartbeat costs: one million devices with a window of 60 s, heard for three
+//! minutes of event time, in one partition. Beside it, in the same run, the usual choice: a `DashMap` of owned strings.
+//!
+//!     cargo bench --bench memory
+//!
+//! It fails if the engine's fleet takes more than 150 MB of resident memory.
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use lastseen::clock::thread_cpu_ns;
+use lastseen::engine::rules::{Policy, ProofOfLife, Terms};
+use lastseen::engine::{
+    Attached, Backlog, ClockSettings, Dating, Generation, IdentityRef, Message, Output, Partition,
+    Signal, SignalKind, Timestamp,
+};
+
+const DEVICES: u64 = 1_000_000;
+const WINDOW_MS: i64 = 60_000;
+const ROUNDS: u64 = 3;
+/// Ids made at a time, so that making them is not timed.
+const CHUNK: usize = 10_000;
+const LIMIT_BYTES: u64 = 150_000_000;
+
+fn main() -> ExitCode {
+    let mut engine = engine();
+    let before = resident_bytes();
+    let mut costs_ns = Vec::new();
+    for round in 0..ROUNDS {
+        costs_ns.push(engine_round(&mut engine, round));
+    }
+    let fleet_bytes = resident_bytes() - before;
+    let stats = engine.stats();
+    println!("engine: {DEVICES} devices, {} online", stats.identities[1]);
+    println!(
+        "  resident: {} MB for the fleet, {} MB for the whole process",
+        fleet_bytes / 1_000_000,
+        resident_bytes() / 1_000_000
+    );
+    println!("  {} bytes a device in the tables", stats.memory_bytes as u64 / DEVICES);
+    println!("  ns a heartbeat (first round inserts): {costs_ns:?}");
+    let map: DashMap<String, (i64, i64)> = DashMap::new();
+    let before = resident_bytes();
+    let map_costs_ns: Vec<u64> = (0..ROUNDS).map(|round| map_round(&map, round)).collect();
+    println!("DashMap<String, (last seen, deadline)>, without timers:");
+    println!("  resident: {} MB", (resident_bytes() - before) / 1_000_000);
+    println!("  ns a heartbeat: {map_costs_ns:?}");
+    let fits = resident_bytes() > 0 && fleet_bytes <= LIMIT_BYTES;
+    if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn engine() -> Partition {
+    let terms = Terms {
+        window_ms: WINDOW_MS,
+        grace_ms: 10_000,
+        first_window_ms: 600_000,
+        proof_of_life: ProofOfLife::Any,
+    };
+    let policy = Policy { default: terms, rules: Vec::new(), conditions: Vec::new() };
+    let settings = ClockSettings { allowance_ms: 1_000, tick_ms: 100, bridge_ms: 10_000 };
+    let mut engine = Partition::new(Arc::new(policy), settings, 1);
+    let attached = Attached {
+        at: Timestamp::from_ms(event_time_ms(0, 0)),
+        stream: Some(1),
+        first_available: Some(0),
+        backlog: Backlog::Empty,
+        dating: Dating::EventTime,
+    };
+    engine.attach(attached, &mut Output::default());
+    engine
+}
+
+/// Every device beats once a window, all in the same order.
+fn event_time_ms(round: u64, device: u64) -> i64 {
+    let window_ms = WINDOW_MS.unsigned_abs();
+    1_767_225_600_000 + i64::try_from(round * window_ms + device * window_ms / DEVICES).unwrap_or(0)
+}
+
+/// As long as a UUID, but not one: nothing is packed.
+fn device_id(device: u64) -> String {
+    format!("factory-07/line-12/sensor-{:010}", device * 7_919 % DEVICES)
+}
+
+/// Nanoseconds of processor time a device that `beat` takes for one round; making the ids is not counted.
+fn timed_round(mut beat: impl FnMut(u64, String)) -> u64 {
+    let mut spent_ns = 0;
+    for first in (0..DEVICES).step_by(CHUNK) {
+        let ids: Vec<(u64, String)> =
+            (first..first + CHUNK as u64).map(|device| (device, device_id(device))).collect();
+        let started_ns = thread_cpu_ns();
+        for (device, id) in ids {
+            beat(device, id);
+        }
+        spent_ns += thread_cpu_ns() - started_ns;
+    }
+    spent_ns / DEVICES
+}
+
+fn engine_round(engine: &mut Partition, round: u64) -> u64 {
+    let mut out = Output::default();
+    let generation = Generation::parse("638712345678901234");
+    let spent_ns = timed_round(|device, id| {
+        let at = Timestamp::from_ms(event_time_ms(round, device));
+        let message = Message {
+            sequence: i64::try_from(round * DEVICES + device).unwrap_or(0),
+            event_time: Some(at),
+            append_time: Some(at),
+            signal: Some(Signal {
+                identity: IdentityRef { hub: "hub", device: &id, module: None },
+                kind: SignalKind::Telemetry,
+                generation,
+                conditions: 0,
+                created_by_device: None,
+            }),
+        };
+        engine.prepare(&message, &mut out);
+        while !engine.fire(4_096, &mut out) {}
+        engine.apply(&message, &mut out);
+        out.tidings.clear();
+    });
+    assert!(out.transitions.is_empty(), "nobody is silent");
+    spent_ns
+}
+
+fn map_round(map: &DashMap<String, (i64, i64)>, round: u64) -> u64 {
+    timed_round(|device, id| {
+        let at = event_time_ms(round, device);
+        match map.get_mut(&id) {
+            Some(mut entry) => *entry = (at, at + WINDOW_MS),
+            None => {
+                map.insert(id, (at, at + WINDOW_MS));
+            }
+        }
+    })
+}
+
+/// `VmRSS` of this process; 0 where there is no `/proc`.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1_024
+}
