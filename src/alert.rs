@@ -9,12 +9,13 @@ use crate::engine::{Millis, Transition};
 pub mod body;
 pub mod id;
 pub mod mute;
+pub mod path;
 pub mod signature;
 
 #[cfg(test)]
 pub(crate) mod sample;
 
-pub use body::message;
+pub use body::{message, path_message};
 
 /// Where a transition was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,10 +44,13 @@ pub struct Alert {
 pub struct Message {
     /// `webhook-id`: hash of (alert id, sink, status, ordinal).
     pub message_id: String,
-    /// Stable id of the outage: hash of (hub, identity, kind, event time that armed the deadline).
+    /// Stable id of the outage: hash of (hub, identity, kind, event time that armed the deadline), or of (source, time at
+    /// which it was first told).
     pub alert_id: String,
-    /// Orders messages of one identity: messages with the same lane are delivered in order.
+    /// Orders messages of one identity, or of one source: messages with the same lane are delivered in order.
     pub lane: u64,
+    /// Where the outage stands by it. An end whose beginning never reached the sink needs no telling.
+    pub status: body::Status,
     /// Canonical JSON.
     pub body: Bytes,
 }

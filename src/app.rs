@@ -9,12 +9,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::alert::path::PathLimits;
 use crate::api::health::{self, Health, Readiness};
 use crate::clock;
 use crate::config::{Config, SourceConfig, SourceKind, WebhookConfig};
 use crate::engine::{BlindReason, ClockSettings};
 use crate::metrics::{self, DEAD_LETTERS_REMOVED, Metrics};
-use crate::partitions::{Environment, Partitions, Router, Workers};
+use crate::partitions::{Environment, Partitions, Paths, Router, Workers};
 use crate::shutdown::Supervisor;
 use crate::source::{self, SourceContext, SourceStatus};
 use crate::store::dead_letter::DeadLetters;
@@ -22,7 +23,7 @@ use crate::wire::{EventTimeFrom, Profile, Stamps};
 
 /// The most messages that wait for one sink; then partitions wait, and their sources give no more credit.
 const SINK_QUEUE: usize = 1_024;
-/// How often gauges are computed.
+/// How often gauges are computed, and the paths looked at.
 const PUBLISH: Duration = Duration::from_secs(1);
 
 /// Runs the service until `stop`.
@@ -41,6 +42,15 @@ pub struct App {
 impl App {
     /// Puts the service together. Whatever can fail by configuration fails here, before anything is read.
     pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<Self> {
+        Self::build_with(config, PathLimits::default(), stop).await
+    }
+
+    /// The same with other limits for the alert about a source that can't be observed.
+    pub async fn build_with(
+        config: Config,
+        limits: PathLimits,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
         let (metrics, prometheus) = metrics::prometheus()?;
         let metrics = Arc::new(metrics);
         let listener = TcpListener::bind(config.http.listen)
@@ -80,6 +90,8 @@ impl App {
             };
             start_source(&mut supervisor, source, ctx, stop.clone());
         }
+        let paths = Paths::new(partitions.clone(), statuses.clone(), limits);
+        watch_paths(&mut supervisor, paths, &stop);
         let readiness = readiness(statuses, partitions.clone());
         let render = prometheus.clone();
         let health = Health { readiness, metrics: Arc::new(move || render.render()) };
@@ -144,6 +156,20 @@ fn start_workers(
         while stop.run_until_cancelled(tokio::time::sleep(PUBLISH)).await.is_some() {
             partitions.publish(clock::wall());
         }
+        Ok(())
+    });
+}
+
+fn watch_paths(supervisor: &mut Supervisor, mut paths: Paths, stop: &CancellationToken) {
+    let stop = stop.clone();
+    supervisor.spawn("paths", async move {
+        let look = async {
+            loop {
+                tokio::time::sleep(PUBLISH).await;
+                paths.look(clock::boot_ms(), clock::wall()).await;
+            }
+        };
+        let _stopped: Option<std::convert::Infallible> = stop.run_until_cancelled(look).await;
         Ok(())
     });
 }

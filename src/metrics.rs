@@ -57,6 +57,8 @@ catalogue! {
     DETECTION_LAG, Histogram, "lastseen_detection_lag_seconds", "Clock past the deadline at the decision, by source.";
     DEAD_LETTERS_REMOVED, Counter, "lastseen_dead_letters_removed_total", "Ingest dead letters removed because newer ones needed the room.";
     DEAD_LETTERS_FAILED, Counter, "lastseen_dead_letters_failed_total", "Ingest dead letters that could not be written, by source.";
+    UNJUDGEABLE, Gauge, "lastseen_unjudgeable_identities", "Identities that can't be judged at the moment, by source.";
+    BLIND_PARTITIONS, Gauge, "lastseen_blind_partitions", "Partitions whose clock can't advance at the moment, by source and reason.";
     NOT_ADMITTED, Counter, "lastseen_not_admitted_total", "Signals about identities that there was no room for, by source.";
     GAPS, Counter, "lastseen_gaps_total", "Spans in which nothing could be known, by source and reason.";
 }

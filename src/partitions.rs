@@ -22,10 +22,12 @@ use crate::wire::{HubName, Profile};
 mod batch;
 mod counters;
 mod dispatch;
+mod paths;
 mod placement;
 mod worker;
 
 pub use dispatch::Router;
+pub use paths::Paths;
 
 /// Which partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,7 +10,10 @@ use crate::engine::{Cause, Millis, ResolvedBy, Timestamp, Transition, Transition
 use super::id::{self, AlertId};
 use super::{Alert, Message};
 
+mod path;
 mod summary;
+
+pub use path::path_message;
 
 /// Upper bound of a body, in bytes: what Standard Webhooks 1.0.0 ("Payload size") recommends as the most.
 pub const MAX_BODY_BYTES: usize = 20_000;
@@ -30,6 +33,8 @@ pub enum Status {
     Retracted,
     /// It is there, but began later than told.
     Amended,
+    /// It is there, and what was told about its extent has changed.
+    Updated,
 }
 
 impl Status {
@@ -43,6 +48,14 @@ impl Status {
         }
     }
 
+    /// Whether nothing is open after it.
+    pub const fn is_end(self) -> bool {
+        match self {
+            Self::Resolved | Self::Retracted => true,
+            Self::Firing | Self::Amended | Self::Updated => false,
+        }
+    }
+
     /// The name used in bodies and ids.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,6 +63,7 @@ impl Status {
             Self::Resolved => "resolved",
             Self::Retracted => "retracted",
             Self::Amended => "amended",
+            Self::Updated => "updated",
         }
     }
 }
@@ -65,6 +79,7 @@ pub fn message(alert: &Alert, sink: &str, ordinal: u32) -> Message {
     let body = serde_json::to_vec(&payload).unwrap_or_default();
     Message {
         lane: id::lane(alert.transition.identity.as_ref()),
+        status: Status::of(&alert.transition),
         body: Bytes::from(body),
         message_id,
         alert_id,

@@ -4,12 +4,15 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::engine::{IdentityRef, Transition};
+use crate::engine::{IdentityRef, Timestamp, Transition};
 
 use super::body::Status;
 
 /// The kind that goes into the id of an outage, whatever its cause is found to be.
 const OUTAGE_KIND: &str = "device.silent";
+
+/// The kind that goes into the id of an alert about a source.
+const PATH_KIND: &str = "path.blind";
 
 /// Bytes of the hash that are kept: 128 bits, so that a collision among all outages of a fleet is out of the question.
 const ID_BYTES: usize = 16;
@@ -31,6 +34,13 @@ impl AlertId {
             Some(OUTAGE_KIND.as_bytes()),
             Some(&armed_at),
         ])))
+    }
+
+    /// The id of an alert about a source, first told at `told_at`. It derives from no log, and so is made once and kept
+    /// while the alert is open.
+    pub fn of_path(source: &str, told_at: Timestamp) -> Self {
+        let told_at = told_at.as_ms().to_be_bytes();
+        Self(truncate(hash(&[Some(source.as_bytes()), Some(PATH_KIND.as_bytes()), Some(&told_at)])))
     }
 
     /// The `webhook-id` of one message about the outage. Holds no dot, since dots separate what is signed
@@ -63,6 +73,11 @@ pub fn lane(identity: IdentityRef<'_>) -> u64 {
     u64::from_be_bytes(truncate(hash))
 }
 
+/// The lane of what is told about a source.
+pub fn path_lane(source: &str) -> u64 {
+    u64::from_be_bytes(truncate(hash(&[Some(source.as_bytes())])))
+}
+
 /// SHA-256 over the fields, each with its presence and length in front: no two lists of fields give the same input.
 fn hash(fields: &[Option<&[u8]>]) -> [u8; 32] {
     let mut hasher = Sha256::new();
@@ -90,7 +105,6 @@ mod tests {
 
     use super::*;
     use crate::alert::sample;
-    use crate::engine::Timestamp;
 
     #[test]
     fn the_id_of_an_outage_is_pinned() {

@@ -175,6 +175,20 @@ pub enum BlindReason {
 }
 
 impl BlindReason {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::LinkDown,
+        Self::Unauthorized,
+        Self::Throttled,
+        Self::Lagging,
+        Self::Stalled,
+        Self::Shared,
+        Self::Storage,
+        Self::NotOwner,
+        Self::StreamReset,
+        Self::Starved,
+    ];
+
     /// The name used in state, metrics and alerts.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use metrics::{Counter, Histogram};
 
 use super::PartitionView;
-use crate::engine::{Gap, State, Timestamp, Transition, TransitionKind};
+use crate::alert::path::PartitionSight;
+use crate::engine::{BlindReason, Gap, State, Timestamp, Transition, TransitionKind};
 use crate::metrics::{
-    CLAMPED, DEAD_LETTERS_FAILED, DETECTION_LAG, FALSE_OFFLINE, GAPS, IDENTITIES, MESSAGES,
-    Metrics, NOT_ADMITTED, OBSERVATION_LAG, REJECTED, SPOOFS, TRANSITIONS,
+    BLIND_PARTITIONS, CLAMPED, DEAD_LETTERS_FAILED, DETECTION_LAG, FALSE_OFFLINE, GAPS, IDENTITIES,
+    MESSAGES, Metrics, NOT_ADMITTED, OBSERVATION_LAG, REJECTED, SPOOFS, TRANSITIONS, UNJUDGEABLE,
 };
 use crate::wire::{IgnoredKind, RejectReason};
 
@@ -83,6 +84,7 @@ pub(super) fn publish(metrics: &Metrics, view: &[PartitionView], wall: Timestamp
             let labels = [("source", source), ("state", state.as_str())];
             metrics.gauge(IDENTITIES, &labels).set(count as f64);
         }
+        publish_blindness(metrics, source, &partitions);
         let furthest =
             partitions.iter().map(|p| p.stats.clock).filter(|&c| c > Timestamp::MIN).min();
         if let Some(clock) = furthest {
@@ -90,4 +92,16 @@ pub(super) fn publish(metrics: &Metrics, view: &[PartitionView], wall: Timestamp
             lag.set(wall.since(clock) as f64 / 1_000.0);
         }
     }
+}
+
+/// Every reason has its series, so that one that has passed reads 0.
+fn publish_blindness(metrics: &Metrics, source: &str, partitions: &[&PartitionView]) {
+    for reason in BlindReason::ALL {
+        let blind = partitions.iter().filter(|p| p.stats.blind == Some(reason)).count();
+        let labels = [("source", source), ("reason", reason.as_str())];
+        metrics.gauge(BLIND_PARTITIONS, &labels).set(blind as f64);
+    }
+    let sights = partitions.iter().map(|p| PartitionSight::of(p.key.partition.clone(), &p.stats));
+    let unjudgeable: u64 = sights.map(|sight| sight.cant_be_judged()).sum();
+    metrics.gauge(UNJUDGEABLE, &[("source", source)]).set(unjudgeable as f64);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::Shared;
+use crate::alert::path::PathAlert;
 use crate::alert::{self, Alert, Message, Origin};
 use crate::clock;
 use crate::engine::rules::{Pattern, Policy};
@@ -22,13 +23,24 @@ impl Router {
         Self { sinks }
     }
 
-    /// Queues the messages that tell an alert; waits while a queue is full. A sink that has ended gets nothing: the process
-    /// is ending with it.
+    /// Queues the messages that tell an alert about an identity.
     async fn tell(&self, alert: &Alert) {
+        self.send(|sink| alert::message(alert, sink, ordinal(&alert.transition))).await;
+    }
+
+    /// Queues the messages that tell an alert about a source.
+    pub(super) async fn tell_path(&self, alert: &PathAlert) {
+        self.send(|sink| alert::path_message(alert, sink)).await;
+    }
+
+    /// Queues a message for each sink, rendered for it; waits while a queue is full. A sink that has ended gets nothing: the
+    /// process is ending with it.
+    async fn send(&self, render: impl Fn(&str) -> Message) {
         for (name, queue) in &self.sinks {
-            let message = alert::body::message(alert, name, ordinal(&alert.transition));
+            let message = render(name);
+            let alert_id = message.alert_id.clone();
             if queue.send(message).await.is_err() {
-                tracing::warn!(sink = %name, identity = %alert.transition.identity, "the sink has ended: an alert is not told");
+                tracing::warn!(sink = %name, alert_id, "the sink has ended: an alert is not told");
             }
         }
     }

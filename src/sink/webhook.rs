@@ -1,13 +1,14 @@
 //! Delivers messages to one webhook: signed as Standard Webhooks 1.0.0 wants it, in order per lane, with retries.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::{HeaderName, header};
 use metrics::{Counter, Gauge, Histogram};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -20,21 +21,21 @@ use crate::metrics::{DELIVERIES, DELIVERY_SECONDS, Metrics, WAITING};
 use super::http_client::tls::{self, TlsSetupError};
 use super::http_client::{HttpClient, PostError};
 
+mod lanes;
 mod outcome;
 mod schedule;
 mod url;
 
+use lanes::{Held, Lanes};
 use outcome::{Attempt, Outcome};
 pub use schedule::Schedule;
 pub use url::{MAX_URL_BYTES, UrlRefusal, check_url};
 
-/// Sequences that are delivered independently: a message that fails delays only those of its lane.
-const LANES: usize = 8;
 /// Requests under way to one endpoint, over all lanes: a receiver should not have to take more at once.
 const CONCURRENCY: usize = 4;
-/// Messages that wait in one lane. When it is full, the caller's queue is not read any more. With bodies of about
-/// 1 kB, this is 1 MB for the lanes together.
-const LANE_CAPACITY: usize = 128;
+/// Rejections after which a message is given up: the receiver has had two and a half minutes to change its mind, and an
+/// answer to these very bytes will not become another one in three days.
+const MAX_REJECTIONS: usize = 5;
 
 const USER_AGENT: &str = concat!("lastseen/", env!("CARGO_PKG_VERSION"));
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -97,11 +98,6 @@ pub struct Webhook {
     client: HttpClient,
     signer: Signer,
     schedule: Schedule,
-    permits: Semaphore,
-    /// Set by a 410, until the process is started again.
-    disabled: AtomicBool,
-    /// Messages that were dropped because of the stop.
-    abandoned: AtomicU64,
     meters: Meters,
 }
 
@@ -130,9 +126,6 @@ impl Webhook {
             client,
             signer,
             schedule: Schedule::default(),
-            permits: Semaphore::new(CONCURRENCY),
-            disabled: AtomicBool::new(false),
-            abandoned: AtomicU64::new(0),
         })
     }
 
@@ -142,12 +135,41 @@ impl Webhook {
     }
 
     /// See [`run`].
-    pub async fn run(self, queue: mpsc::Receiver<Message>, stop: CancellationToken) {
-        let (senders, receivers): (Vec<_>, Vec<_>) =
-            (0..LANES).map(|_| mpsc::channel(LANE_CAPACITY)).unzip();
-        let lanes = receivers.into_iter().map(|lane| self.work(lane, &stop));
-        join(self.dispatch(queue, senders, &stop), join_all(lanes)).await;
-        match self.abandoned.load(Ordering::Relaxed) {
+    pub async fn run(self, mut queue: mpsc::Receiver<Message>, stop: CancellationToken) {
+        let mut work = Work { is_open: true, ..Work::default() };
+        let mut attempts = FuturesUnordered::new();
+        loop {
+            while attempts.len() < CONCURRENCY
+                && let Some(held) = work.lanes.take()
+            {
+                if work.is_disabled {
+                    self.drop_as(Outcome::Disabled, 1);
+                    work.lanes.done(&held.message);
+                } else {
+                    attempts.push(self.attempt(held));
+                }
+            }
+            if !work.is_open && work.lanes.is_empty() {
+                break;
+            }
+            let retry = work.lanes.next_retry();
+            tokio::select! {
+                () = stop.cancelled(), if !work.is_stopping => {
+                    queue.close();
+                    self.stop(&mut work);
+                }
+                Some((held, attempt)) = attempts.next() => self.settle(&mut work, held, &attempt),
+                message = queue.recv(), if work.is_open && work.lanes.has_room() => match message {
+                    Some(message) => self.take_in(&mut work, message),
+                    None => work.is_open = false,
+                },
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
+                    work.lanes.wake(Instant::now());
+                }
+                else => break,
+            }
+        }
+        match work.abandoned {
             0 => info!(sink = %self.name, "webhook stopped, nothing is left to deliver"),
             abandoned => warn!(
                 sink = %self.name, abandoned,
@@ -156,69 +178,65 @@ impl Webhook {
         }
     }
 
-    /// Puts each message into its lane.
-    async fn dispatch(
-        &self,
-        mut queue: mpsc::Receiver<Message>,
-        lanes: Vec<mpsc::Sender<Message>>,
-        stop: &CancellationToken,
-    ) {
-        loop {
-            let message = tokio::select! {
-                () = stop.cancelled(), if !queue.is_closed() => {
-                    queue.close();
-                    continue;
-                }
-                message = queue.recv() => message,
-            };
-            let Some(message) = message else { return };
-            self.meters.waiting.increment(1.0);
-            let lane = usize::try_from(message.lane % LANES as u64).unwrap_or(0);
-            // A lane ends after its sender, which is here.
-            let _sent = lanes[lane].send(message).await;
-        }
-    }
-
-    /// Works off one lane in order.
-    async fn work(&self, mut lane: mpsc::Receiver<Message>, stop: &CancellationToken) {
-        while let Some(message) = lane.recv().await {
-            self.deliver(&message, stop).await;
-            self.meters.waiting.decrement(1.0);
-        }
-    }
-
-    /// Tries until it is delivered or can't be.
-    async fn deliver(&self, message: &Message, stop: &CancellationToken) {
-        for failures in 1.. {
-            if self.disabled.load(Ordering::Relaxed) {
-                return self.meters.count(Outcome::Disabled);
-            }
-            let attempt = self.attempt(message).await;
-            self.meters.count(attempt.outcome);
-            if attempt.outcome == Outcome::Delivered {
-                return;
-            }
-            if attempt.outcome == Outcome::Gone {
-                return self.disable();
-            }
-            let Some(wait) = self.schedule.wait(failures, rand::random(), attempt.asked) else {
-                return self.give_up(message, failures, &attempt);
-            };
-            warn!(
-                sink = %self.name, alert_id = %message.alert_id, failures, ?wait, reason = %attempt.reason,
-                "delivery failed, it will be tried again"
+    fn take_in(&self, work: &mut Work, message: Message) {
+        self.meters.waiting.increment(1.0);
+        let alert_id = message.alert_id.clone();
+        let cancelled = work.lanes.put(message);
+        if cancelled > 0 {
+            info!(
+                sink = %self.name, alert_id,
+                "an alert ended before the receiver took its first message: nothing is told about it"
             );
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return self.abandon(),
-                () = tokio::time::sleep(wait) => {}
+            self.drop_as(Outcome::Cancelled, cancelled);
+        }
+    }
+
+    /// Decides what becomes of a message that was attempted.
+    fn settle(&self, work: &mut Work, mut held: Held, attempt: &Attempt) {
+        self.meters.count(attempt.outcome, 1);
+        match attempt.outcome {
+            Outcome::Delivered => {
+                self.meters.waiting.decrement(1.0);
+                return work.lanes.delivered(&held.message);
+            }
+            Outcome::Gone => {
+                self.disable(work);
+                self.meters.waiting.decrement(1.0);
+                return work.lanes.done(&held.message);
+            }
+            Outcome::Rejected => held.rejections += 1,
+            Outcome::Redirect
+            | Outcome::Throttled
+            | Outcome::ServerError
+            | Outcome::TimedOut
+            | Outcome::Unreachable
+            | Outcome::AddressRefused
+            | Outcome::GivenUp
+            | Outcome::Disabled
+            | Outcome::Abandoned
+            | Outcome::Cancelled => {}
+        }
+        held.failures += 1;
+        held.may_have_arrived |= attempt.may_have_arrived();
+        let wait = self.schedule.wait(held.failures, rand::random(), attempt.asked);
+        match wait.filter(|_| held.rejections < MAX_REJECTIONS) {
+            None => self.give_up(work, &held, attempt),
+            Some(_) if work.is_stopping => {
+                self.abandon(work, 1);
+                work.lanes.done(&held.message);
+            }
+            Some(wait) => {
+                warn!(
+                    sink = %self.name, alert_id = %held.message.alert_id, failures = held.failures, ?wait,
+                    reason = %attempt.reason, "delivery failed, it will be tried again"
+                );
+                work.lanes.park(held, Instant::now() + wait);
             }
         }
     }
 
-    async fn attempt(&self, message: &Message) -> Attempt {
-        // Fails only for a closed semaphore, which this one never is.
-        let _permit = self.permits.acquire().await;
+    async fn attempt(&self, held: Held) -> (Held, Attempt) {
+        let message = &held.message;
         let started_ms = clock::boot_ms();
         let timestamp_s = clock::wall().as_ms() / 1_000;
         let signature = self.signer.sign(&message.message_id, timestamp_s, &message.body);
@@ -232,30 +250,62 @@ impl Webhook {
         let result = self.client.post(&headers, message.body.clone()).await;
         let took_ms = clock::boot_ms() - started_ms;
         self.meters.seconds.record(Duration::from_millis(took_ms.unsigned_abs()));
-        Attempt::judge(result, clock::wall())
+        (held, Attempt::judge(result, clock::wall()))
     }
 
-    fn disable(&self) {
-        if !self.disabled.swap(true, Ordering::Relaxed) {
+    fn disable(&self, work: &mut Work) {
+        if !std::mem::replace(&mut work.is_disabled, true) {
             error!(
                 sink = %self.name,
                 "the endpoint answered 410: it is disabled, and messages for it are dropped, until the next start"
             );
+            // What waits for a retry is dropped at its turn.
+            work.lanes.wake_all();
         }
     }
 
-    fn give_up(&self, message: &Message, failures: usize, attempt: &Attempt) {
-        self.meters.count(Outcome::GivenUp);
+    fn give_up(&self, work: &mut Work, held: &Held, attempt: &Attempt) {
+        let message = &held.message;
+        let why = match held.rejections {
+            MAX_REJECTIONS.. => "the receiver rejects it again and again",
+            _ => "the last retry failed",
+        };
         error!(
-            sink = %self.name, alert_id = %message.alert_id, message_id = %message.message_id, failures,
-            reason = %attempt.reason, "delivery given up: the message is lost"
+            sink = %self.name, alert_id = %message.alert_id, message_id = %message.message_id,
+            failures = held.failures, reason = %attempt.reason, why, "delivery given up: the message is lost"
         );
+        self.drop_as(Outcome::GivenUp, 1);
+        work.lanes.give_up(held);
     }
 
-    fn abandon(&self) {
-        self.meters.count(Outcome::Abandoned);
-        self.abandoned.fetch_add(1, Ordering::Relaxed);
+    fn stop(&self, work: &mut Work) {
+        work.is_stopping = true;
+        let parked = work.lanes.drop_parked();
+        self.abandon(work, parked);
     }
+
+    fn abandon(&self, work: &mut Work, messages: usize) {
+        self.drop_as(Outcome::Abandoned, messages);
+        work.abandoned += messages;
+    }
+
+    fn drop_as(&self, outcome: Outcome, messages: usize) {
+        self.meters.count(outcome, messages);
+        self.meters.waiting.decrement(messages as f64);
+    }
+}
+
+/// What changes while an endpoint is served.
+#[derive(Default)]
+struct Work {
+    lanes: Lanes,
+    /// More messages may come.
+    is_open: bool,
+    is_stopping: bool,
+    /// Set by a 410, until the process is started again.
+    is_disabled: bool,
+    /// Messages that were dropped because of the stop.
+    abandoned: usize,
 }
 
 /// Handles of the sink's metrics.
@@ -276,7 +326,7 @@ impl Meters {
         }
     }
 
-    fn count(&self, outcome: Outcome) {
-        self.outcomes[outcome as usize].increment(1);
+    fn count(&self, outcome: Outcome, times: usize) {
+        self.outcomes[outcome as usize].increment(times as u64);
     }
 }

@@ -14,7 +14,7 @@ use lastseen::alert::Message;
 use lastseen::metrics::Metrics;
 use lastseen::sink::webhook;
 use receiver::{DEADLINE, Received, Receiver, Reply};
-use sink::{SECRET, Sink, config, message, waits};
+use sink::{SECRET, Sink, config, end_of, message, waits};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -240,6 +240,136 @@ async fn a_lane_keeps_its_order_while_another_one_fails() {
     assert_eq!(counts.waiting(), "0");
 }
 
+/// Rejects what is about these lanes, takes everything else.
+fn rejecting(lanes: std::ops::Range<u64>) -> impl Fn(usize, &Received) -> Reply {
+    move |_, request| {
+        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        match lanes.contains(&body["lane"].as_u64().unwrap()) {
+            true => Reply::status(422),
+            false => Reply::status(200),
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_that_are_always_rejected_delay_nobody_elses() {
+    let mut receiver = Receiver::start(rejecting(0..100)).await;
+    let sink = Sink::start(config(&url(&receiver)), waits(&[3_600_000]));
+    for lane in 0..100 {
+        sink.send(message(lane, 1)).await;
+        sink.send(message(lane, 2)).await;
+    }
+    for lane in 100..400 {
+        sink.send(message(lane, 1)).await;
+    }
+    // One attempt for each of the first hundred; what is behind them waits.
+    for _ in 0..400 {
+        assert!(receiver.next().await.header("webhook-id").ends_with("_1"));
+    }
+    sink.stop.cancel();
+    let counts = sink.finish().await;
+    assert_eq!(counts.outcome("delivered"), 300);
+    // The hundred behind those got their attempt at the stop.
+    assert_eq!((counts.outcome("rejected"), counts.outcome("abandoned")), (200, 200));
+    assert_eq!(counts.waiting(), "0");
+}
+
+#[tokio::test]
+async fn a_thousand_parked_messages_close_the_intake_until_one_leaves() {
+    let mut receiver = Receiver::start(rejecting(1..1_024)).await;
+    let sink = Sink::start(config(&url(&receiver)), waits(&[3_600_000]));
+    for lane in 1..1_024 {
+        sink.send(message(lane, 0)).await;
+    }
+    for _ in 1..1_024 {
+        receiver.next().await;
+    }
+    for number in 0..20 {
+        sink.send(message(2_000, number)).await;
+        receiver.next().await;
+    }
+    // 1,024 held, 4 in the caller's queue.
+    for number in 0..5 {
+        sink.send(message(1, number)).await;
+    }
+    assert!(timeout(Duration::from_millis(200), sink.queue.reserve()).await.is_err());
+}
+
+#[tokio::test]
+async fn the_fifth_rejection_is_the_last_word_and_the_next_message_goes_out() {
+    let mut receiver = Receiver::start(|_, request| match request.header("webhook-id") {
+        "msg_0_1" => Reply::status(404),
+        _ => Reply::status(200),
+    })
+    .await;
+    let sink = Sink::start(config(&url(&receiver)), waits(&[1; 12]));
+    sink.send(message(0, 1)).await;
+    sink.send(message(0, 2)).await;
+    for _ in 0..5 {
+        assert_eq!(receiver.next().await.header("webhook-id"), "msg_0_1");
+    }
+    assert_eq!(receiver.next().await.header("webhook-id"), "msg_0_2");
+    let counts = sink.finish().await;
+    assert_eq!((counts.outcome("rejected"), counts.outcome("given_up")), (5, 1));
+    assert_eq!((counts.outcome("delivered"), counts.waiting()), (1, "0"));
+}
+
+#[tokio::test]
+async fn an_answer_that_asks_for_patience_is_no_last_word() {
+    let statuses = [408, 425, 429, 408, 425, 429, 408, 425, 200];
+    let receiver = Receiver::start(move |n, _| Reply::status(statuses[n])).await;
+    let sink = Sink::start(config(&url(&receiver)), waits(&[1; 12]));
+    sink.send(message(0, 1)).await;
+    let counts = sink.finish().await;
+    assert_eq!((counts.outcome("throttled"), counts.outcome("delivered")), (8, 1));
+}
+
+#[tokio::test]
+async fn an_outage_that_ends_before_the_receiver_takes_its_alert_is_not_told() {
+    let mut receiver = Receiver::start(|n, _| Reply::status(if n == 0 { 404 } else { 200 })).await;
+    let sink = Sink::start(config(&url(&receiver)), waits(&[3_600_000]));
+    sink.send(message(0, 1)).await;
+    receiver.next().await;
+    sink.send(message(0, 2)).await;
+    sink.send(end_of(&message(0, 1))).await;
+    // Nothing is parked in the lane any more: the next alert goes out.
+    assert_eq!(receiver.next().await.header("webhook-id"), "msg_0_2");
+    let counts = sink.finish().await;
+    assert_eq!((counts.outcome("cancelled"), counts.outcome("delivered")), (2, 1));
+    assert_eq!((counts.outcome("rejected"), counts.waiting()), (1, "0"));
+}
+
+#[tokio::test]
+async fn the_end_of_an_alert_that_was_given_up_is_not_told() {
+    let mut receiver = Receiver::start(|n, _| Reply::status(if n < 5 { 404 } else { 200 })).await;
+    let sink = Sink::start(config(&url(&receiver)), waits(&[1; 12]));
+    sink.send(message(0, 1)).await;
+    sink.send(message(0, 2)).await;
+    for _ in 0..6 {
+        receiver.next().await;
+    }
+    sink.send(end_of(&message(0, 1))).await;
+    sink.send(end_of(&message(0, 2))).await;
+    assert_eq!(receiver.next().await.header("webhook-id"), "msg_0_2_end");
+    let counts = sink.finish().await;
+    assert_eq!((counts.outcome("given_up"), counts.outcome("cancelled")), (1, 1));
+    assert_eq!((counts.outcome("delivered"), counts.waiting()), (2, "0"));
+}
+
+#[tokio::test]
+async fn an_alert_that_may_have_arrived_is_told_to_its_end() {
+    let mut receiver = Receiver::start(|n, _| Reply::status(if n == 0 { 504 } else { 200 })).await;
+    let sink = Sink::start(config(&url(&receiver)), waits(&[300]));
+    sink.send(message(0, 1)).await;
+    receiver.next().await;
+    sink.send(end_of(&message(0, 1))).await;
+    for id in ["msg_0_1", "msg_0_1_end"] {
+        assert_eq!(receiver.next().await.header("webhook-id"), id);
+    }
+    let counts = sink.finish().await;
+    assert_eq!((counts.outcome("cancelled"), counts.outcome("delivered")), (0, 2));
+}
+
 #[tokio::test]
 async fn a_stop_delivers_what_is_queued_and_takes_no_more() {
     let receiver = Receiver::start(|_, _| Reply::status(200)).await;
@@ -262,8 +392,8 @@ async fn a_receiver_that_hangs_has_at_most_four_requests_and_fills_bounded_queue
     for _ in 0..4 {
         receiver.next().await;
     }
-    // 128 in the lane, one held by the dispatcher, 4 in the caller's queue.
-    for number in 1..=133 {
+    // 1,024 held, 4 in the caller's queue.
+    for number in 8..1_028 {
         sink.send(message(0, number)).await;
     }
     assert!(timeout(Duration::from_millis(200), sink.queue.reserve()).await.is_err());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastseen::alert::Message;
+use lastseen::alert::body::Status;
 use lastseen::config::{RedactedUrl, WebhookConfig};
 use lastseen::metrics::Metrics;
 use lastseen::sink::webhook::{Schedule, Webhook};
@@ -42,10 +43,17 @@ pub fn waits(waits_ms: &[u64]) -> Schedule {
 pub fn message(lane: u64, number: u64) -> Message {
     Message {
         message_id: format!("msg_{lane}_{number}"),
-        alert_id: format!("{lane}{number}"),
+        alert_id: format!("{lane}/{number}"),
         lane,
+        status: Status::Firing,
         body: format!(r#"{{"lane":{lane},"number":{number}}}"#).into(),
     }
+}
+
+/// The message that ends the alert which another one began.
+pub fn end_of(firing: &Message) -> Message {
+    let message_id = format!("{}_end", firing.message_id);
+    Message { message_id, status: Status::Resolved, ..firing.clone() }
 }
 
 /// A sink under way.

@@ -19,9 +19,9 @@ pub(super) enum Outcome {
     Gone,
     /// 3xx: redirects are not followed.
     Redirect,
-    /// 429.
+    /// 408, 425, 429: not at this moment.
     Throttled,
-    /// Any other 4xx.
+    /// Any other 4xx: the receiver's word on this message.
     Rejected,
     /// 5xx, or a status of no class.
     ServerError,
@@ -31,17 +31,19 @@ pub(super) enum Outcome {
     Unreachable,
     /// The address guard refused the address.
     AddressRefused,
-    /// Dropped: all attempts failed.
+    /// Dropped: all attempts failed, or too many were rejected.
     GivenUp,
     /// Dropped: the endpoint had answered 410 before.
     Disabled,
     /// Dropped: it waited for a retry when the process was stopped.
     Abandoned,
+    /// Dropped: its alert ended before the receiver heard of it.
+    Cancelled,
 }
 
 impl Outcome {
     /// All of them.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Delivered,
         Self::Gone,
         Self::Redirect,
@@ -54,6 +56,7 @@ impl Outcome {
         Self::GivenUp,
         Self::Disabled,
         Self::Abandoned,
+        Self::Cancelled,
     ];
 
     /// The name used in metrics and logs.
@@ -71,6 +74,7 @@ impl Outcome {
             Self::GivenUp => "given_up",
             Self::Disabled => "disabled",
             Self::Abandoned => "abandoned",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -81,7 +85,7 @@ impl Outcome {
             200..=299 => Self::Delivered,
             300..=399 => Self::Redirect,
             410 => Self::Gone,
-            429 => Self::Throttled,
+            408 | 425 | 429 => Self::Throttled,
             400..=499 => Self::Rejected,
             0..=199 | 500.. => Self::ServerError,
         }
@@ -136,6 +140,30 @@ impl Attempt {
     }
 }
 
+impl Attempt {
+    /// Whether the receiver may have taken the message although the attempt counts as failed: a server that fails or
+    /// is slow to answer may have done its work.
+    pub(super) fn may_have_arrived(&self) -> bool {
+        match (self.outcome, &self.reason) {
+            (Outcome::Unreachable, Reason::Failed(PostError::Exchange { .. })) => true,
+            (Outcome::Delivered | Outcome::ServerError | Outcome::TimedOut, _) => true,
+            (
+                Outcome::Gone
+                | Outcome::Redirect
+                | Outcome::Throttled
+                | Outcome::Rejected
+                | Outcome::Unreachable
+                | Outcome::AddressRefused
+                | Outcome::GivenUp
+                | Outcome::Disabled
+                | Outcome::Abandoned
+                | Outcome::Cancelled,
+                _,
+            ) => false,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -160,7 +188,10 @@ mod tests {
             (400, Outcome::Rejected),
             (404, Outcome::Rejected),
             (410, Outcome::Gone),
+            (408, Outcome::Throttled),
+            (425, Outcome::Throttled),
             (429, Outcome::Throttled),
+            (499, Outcome::Rejected),
             (500, Outcome::ServerError),
             (503, Outcome::ServerError),
             (999, Outcome::ServerError),
