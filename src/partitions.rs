@@ -12,6 +12,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::mute::Mute;
+use crate::alert::path::PartitionSight;
+use crate::clock;
 use crate::engine::rules::Policy;
 use crate::engine::{ClockSettings, Partition, Stats, Timestamp, Transition};
 use crate::metrics::Metrics;
@@ -115,6 +117,8 @@ pub struct PartitionView {
     pub key: PartitionKey,
     /// Its engine's figures.
     pub stats: Stats,
+    /// What can be judged there.
+    pub sight: PartitionSight,
 }
 
 /// The most workers that wait to be started: a source opens its partitions one after the other.
@@ -145,14 +149,13 @@ impl Partitions {
 
     /// What all partitions look like, in the order of their keys.
     pub fn view(&self) -> Vec<PartitionView> {
-        let mut view: Vec<PartitionView> = self
-            .shared()
-            .into_iter()
-            .map(|shared| PartitionView {
-                key: shared.key.clone(),
-                stats: shared.engine().partition.stats(),
-            })
-            .collect();
+        let (wall, due_ms) = (clock::wall(), self.policy().smallest_due_ms());
+        let look = |shared: Arc<Shared>| {
+            let (key, stats) = (shared.key.clone(), shared.engine().partition.stats());
+            let sight = PartitionSight::of(key.partition.clone(), &stats, wall, due_ms);
+            PartitionView { key, stats, sight }
+        };
+        let mut view: Vec<PartitionView> = self.shared().into_iter().map(look).collect();
         view.sort_by(|a, b| a.key.cmp(&b.key));
         view
     }

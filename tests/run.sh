@@ -8,6 +8,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Most integration tests wait for brokers and windows, not for the processor.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-6}
+
 mode=${1:-all}
 case $mode in
     all | --quick) ;;
@@ -91,6 +94,8 @@ else
     section "documentation" documentation
     section "test parts" test_parts
     section "tests" cargo test --locked
+    section "demo, as in the README" cargo run --locked --release -- demo --devices 300 --interval 500ms --window 2s --duration 15s --json
+    section "memory of a million devices" cargo bench --locked --bench memory
     if [ -e tests/fuzz.sh ]; then
         section "fuzz" bash tests/fuzz.sh "${FUZZ_SECONDS:-20}"
     fi

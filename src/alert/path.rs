@@ -88,15 +88,19 @@ pub struct PartitionSight {
 }
 
 impl PartitionSight {
-    /// From a partition's figures.
-    pub fn of(partition: Arc<str>, stats: &Stats) -> Self {
+    /// From a partition's figures. One that is attached, but whose clock is more than `due_ms` (the smallest window and
+    /// grace of the rules) behind `wall` although somebody is judged there, is stalled: neither messages nor proofs come,
+    /// and somebody may be overdue.
+    pub fn of(partition: Arc<str>, stats: &Stats, wall: Timestamp, due_ms: Millis) -> Self {
         let judged = [State::Pending, State::Online, State::Late];
+        let judged = judged.iter().map(|&state| stats.identities[state as usize]).sum();
+        let stalled = stats.live && judged > 0 && wall.since(stats.clock) > due_ms;
         Self {
             partition,
-            blind: stats.blind,
+            blind: stats.blind.or(stalled.then_some(BlindReason::Stalled)),
             unobserved_percent: stats.unobserved_percent,
             unjudgeable: stats.unjudgeable,
-            judged: judged.iter().map(|&state| stats.identities[state as usize]).sum(),
+            judged,
         }
     }
 

@@ -195,11 +195,21 @@ fn read_event_time(
     section.choice("event_time", choices).unwrap_or(default)
 }
 
-/// The URI of a broker from the file under `uri_file`.
+/// Whether it names this machine: what is sent there is not on any wire.
+fn is_loopback(url: &url::Url) -> bool {
+    match url.host_str().map(|host| host.trim_start_matches('[').trim_end_matches(']')) {
+        Some("localhost") => true,
+        Some(host) => host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()),
+        None => false,
+    }
+}
+
+/// The URI of a broker from the file under `uri_file`. `amqp://` is for this machine, or where `allow_plaintext` is set.
 fn read_uri(section: &Section<'_>) -> Option<SecretString> {
     use secrecy::ExposeSecret;
 
     let remedy = "name a file with amqps://user:password@host:port/vhost";
+    let plaintext = section.flag("allow_plaintext");
     let uri = section.required_secret("uri_file", remedy)?;
     let fault = match url::Url::parse(uri.expose_secret()) {
         Err(_) => Some("the file holds no URI"),
@@ -209,6 +219,9 @@ fn read_uri(section: &Section<'_>) -> Option<SecretString> {
         Ok(url) if url.host_str().is_none_or(str::is_empty) => {
             Some("the URI in the file has no host")
         }
+        Ok(url) if url.scheme() == "amqp" && !plaintext && !is_loopback(&url) => Some(
+            "the URI in the file would send password and messages unencrypted (allow_plaintext: true says that the network is trusted)",
+        ),
         Ok(_) => None,
     };
     match fault {

@@ -281,6 +281,23 @@ fn what_contradicts_in_a_source_is_refused() {
 }
 
 #[test]
+fn plaintext_to_another_machine_has_to_be_allowed() {
+    let folder = Folder::new();
+    folder.write("far.uri", "amqp://user:secretpw@broker.example/vhost");
+    folder.write("near.uri", "amqp://user:secretpw@[::1]:5672/vhost");
+    let with = |source: &str| {
+        let source = format!("name: s, type: amqp091, hub: h, queue: q, {source}");
+        format!("sources: [{{ {source} }}]\nrules: {{ default: {{ window: 60s }} }}")
+    };
+    let all = folder.mistakes(&with("uri_file: far.uri")).join("\n");
+    assert!(all.contains("would send password and messages unencrypted"), "{all}");
+    assert!(!all.contains("secretpw"), "{all}");
+    for allowed in ["uri_file: far.uri, allow_plaintext: true", "uri_file: near.uri"] {
+        assert!(folder.load(&with(allowed)).is_ok(), "{allowed}");
+    }
+}
+
+#[test]
 fn a_broken_file_a_missing_file_and_an_empty_file_are_mistakes_with_a_place() {
     let folder = Folder::new();
     assert!(folder.mistakes("sources: [")[0].starts_with("line "));

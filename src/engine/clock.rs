@@ -91,6 +91,11 @@ impl PartitionClock {
         }
     }
 
+    /// Whether everything that comes is new.
+    pub(crate) fn is_live(&self) -> bool {
+        self.phase == Phase::Live
+    }
+
     /// The part of the last hour of clock time that lies in gaps, in per cent.
     pub(crate) fn unobserved_percent(&self) -> i64 {
         self.observation.percent(self.clock)

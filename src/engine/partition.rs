@@ -60,6 +60,8 @@ pub struct Stats {
     pub clock: Timestamp,
     /// Why it can't advance.
     pub blind: Option<BlindReason>,
+    /// Whether what comes is new: a receiver is attached, and what was there at its attach has been applied.
+    pub live: bool,
     /// Identities by state, in the order of [`State::ALL`].
     pub identities: [u64; State::ALL.len()],
     /// Identities that gaps have put off for two windows past their first deadline.
@@ -259,6 +261,7 @@ impl Partition {
         Stats {
             clock: self.clock.clock(),
             blind: self.clock.blind(),
+            live: self.clock.is_live(),
             identities,
             unjudgeable: self.shards.iter().map(|shard| shard.unjudgeable).sum(),
             unobserved_percent: self.clock.unobserved_percent(),

@@ -106,6 +106,12 @@ impl Policy {
         self.rules.get(usize::from(index)).map_or(self.default, |rule| rule.terms)
     }
 
+    /// The smallest window and grace of any rule: when the clock is further behind than that, somebody may be overdue.
+    pub fn smallest_due_ms(&self) -> Millis {
+        let due_ms = |terms: &Terms| terms.window_ms + terms.grace_ms;
+        self.rules.iter().map(|rule| due_ms(&rule.terms)).fold(due_ms(&self.default), Millis::min)
+    }
+
     /// The smallest grace of any rule: the default of `clock.bridge`.
     pub fn smallest_grace_ms(&self) -> Millis {
         self.rules.iter().map(|rule| rule.terms.grace_ms).fold(self.default.grace_ms, Millis::min)

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use metrics::{Counter, Histogram};
 
 use super::PartitionView;
-use crate::alert::path::PartitionSight;
 use crate::engine::{BlindReason, Gap, State, Timestamp, Transition, TransitionKind};
 use crate::metrics::{
     BLIND_PARTITIONS, CLAMPED, DEAD_LETTERS_FAILED, DETECTION_LAG, FALSE_OFFLINE, GAPS, IDENTITIES,
@@ -97,11 +96,10 @@ pub(super) fn publish(metrics: &Metrics, view: &[PartitionView], wall: Timestamp
 /// Every reason has its series, so that one that has passed reads 0.
 fn publish_blindness(metrics: &Metrics, source: &str, partitions: &[&PartitionView]) {
     for reason in BlindReason::ALL {
-        let blind = partitions.iter().filter(|p| p.stats.blind == Some(reason)).count();
+        let blind = partitions.iter().filter(|p| p.sight.blind == Some(reason)).count();
         let labels = [("source", source), ("reason", reason.as_str())];
         metrics.gauge(BLIND_PARTITIONS, &labels).set(blind as f64);
     }
-    let sights = partitions.iter().map(|p| PartitionSight::of(p.key.partition.clone(), &p.stats));
-    let unjudgeable: u64 = sights.map(|sight| sight.cant_be_judged()).sum();
+    let unjudgeable: u64 = partitions.iter().map(|p| p.sight.cant_be_judged()).sum();
     metrics.gauge(UNJUDGEABLE, &[("source", source)]).set(unjudgeable as f64);
 }

@@ -47,9 +47,7 @@ impl Paths {
             let mut sights: Vec<PartitionSight> = view
                 .iter()
                 .filter(|partition| partition.key.source == *source)
-                .map(|partition| {
-                    PartitionSight::of(partition.key.partition.clone(), &partition.stats)
-                })
+                .map(|partition| partition.sight.clone())
                 .collect();
             if sights.is_empty() && !status.borrow().connected {
                 sights.push(nothing_known());

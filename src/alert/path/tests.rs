@@ -298,3 +298,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_live_partition_whose_clock_is_a_window_behind_is_stalled_if_somebody_is_judged_there() {
+    let sight = |live, online, lag_ms: i64| {
+        let stats = Stats {
+            clock: Timestamp::from_ms(1_000_000),
+            blind: None,
+            live,
+            identities: [0, online, 0, 7, 7],
+            unjudgeable: 0,
+            unobserved_percent: 0,
+            next_deadline: None,
+            memory_bytes: 0,
+        };
+        PartitionSight::of("0".into(), &stats, Timestamp::from_ms(1_000_000 + lag_ms), 70_000).blind
+    };
+    assert_eq!(sight(true, 1, 70_001), Some(BlindReason::Stalled));
+    assert_eq!(sight(true, 1, 70_000), None);
+    assert_eq!(sight(true, 0, 70_001), None, "nobody waits for a verdict");
+    assert_eq!(sight(false, 1, 70_001), None, "a recording is as old as it is");
+}

@@ -103,11 +103,21 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
     };
     match read(message_id, &body, now) {
         Some(notice) => receiver.inbox.keep(notice),
+        // About the way in, not about a device: the verdict is on devices.
+        None if is_path_alert(&body) => StatusCode::NO_CONTENT,
         None => {
             receiver.inbox.refuse();
             StatusCode::BAD_REQUEST
         }
     }
+}
+
+fn is_path_alert(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Kind {
+        r#type: String,
+    }
+    serde_json::from_slice(body).is_ok_and(|kind: Kind| kind.r#type.starts_with("path."))
 }
 
 /// The message id, if one of the signatures is ours and the signed time is near.

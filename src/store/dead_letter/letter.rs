@@ -120,6 +120,8 @@ fn delivery(message: &Amqp091Message) -> Bytes {
         "timestamp_s": message.timestamp_s,
         "message_id": message.message_id,
         "content_type": message.content_type,
+        "quarantined_properties_base64":
+            message.quarantined.as_ref().map(|kept| STANDARD.encode(&kept.properties)),
         "body_base64": STANDARD.encode(&message.body),
     });
     delivery.to_string().into()
