@@ -165,8 +165,10 @@ impl Hub {
         let fnv = device.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
+        // FNV leaves ids that differ in their last digits close together: mixed once more, they spread.
+        let mixed = (fnv ^ (fnv >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
         let count = self.inner.partitions.len() as u64;
-        usize::try_from((fnv >> 32) % count).unwrap_or(0)
+        usize::try_from((mixed ^ (mixed >> 33)) % count).unwrap_or(0)
     }
 
     /// Takes a message from a device at ingress time `now`, stamps it and appends it to the device's partition.

@@ -224,3 +224,14 @@ fn raw_bytes_are_kept_as_they_are() {
     assert_eq!(read_all(&hub, 0, 0)[0].encoded, odd);
     assert_eq!(hub.send_raw(3, odd, at(0)), Err(HubError::NoPartition(3)));
 }
+
+#[test]
+fn devices_spread_over_the_partitions() {
+    let hub = hub(4, 100);
+    let mut devices = vec![0_u32; hub.partition_count()];
+    for n in 0..1_000 {
+        devices[hub.partition_of(&format!("sensor-{n:05}"))] += 1;
+    }
+    let even = 1_000 / u32::try_from(devices.len()).unwrap();
+    assert!(devices.iter().all(|&count| count > even / 2), "{devices:?}");
+}
