@@ -4,7 +4,7 @@
 //! heard of the same identities ([`placement`]). No lock is held over an await, and none over a whole batch.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
@@ -65,6 +65,8 @@ pub struct Partitions {
     /// One exchange about the placement of identities at a time: two partitions that hear an identity for the first time
     /// at once must not both leave it to the other.
     placement: Mutex<()>,
+    /// The number of the next partition.
+    next_index: AtomicU16,
     /// New workers, to be run by the supervisor.
     workers: mpsc::Sender<worker::Worker>,
 }
@@ -121,15 +123,21 @@ pub struct PartitionView {
     pub sight: PartitionSight,
 }
 
-/// The most workers that wait to be started: a source opens its partitions one after the other.
-const WORKER_QUEUE: usize = 32;
+/// The most workers that wait to be started: all partitions of a source are opened at once, and the largest event hub (of
+/// a dedicated cluster) has 1,024 ("Azure Event Hubs quotas and limits").
+const WORKER_QUEUE: usize = 4_096;
 
 impl Partitions {
     /// No partitions yet. The second value runs their workers and has to be run with them.
     pub fn new(environment: Environment) -> (Arc<Self>, Workers) {
         let (workers, queue) = mpsc::channel(WORKER_QUEUE);
-        let partitions =
-            Arc::new(Self { environment, map: DashMap::new(), placement: Mutex::new(()), workers });
+        let partitions = Arc::new(Self {
+            environment,
+            map: DashMap::new(),
+            placement: Mutex::new(()),
+            next_index: AtomicU16::new(0),
+            workers,
+        });
         (partitions, Workers { queue })
     }
 
@@ -204,11 +212,10 @@ struct SourcePartitions {
 impl OpenPartition for SourcePartitions {
     fn open(&self, partition: &str) -> PartitionLink {
         let key = PartitionKey { source: self.source.clone(), partition: partition.into() };
-        let index = u16::try_from(self.partitions.map.len()).unwrap_or(u16::MAX);
         let shared = match self.partitions.map.entry(key.clone()) {
             dashmap::Entry::Occupied(entry) => entry.get().clone(),
             dashmap::Entry::Vacant(entry) => {
-                let (shared, events) = self.create(key, index);
+                let (shared, events) = self.create(key);
                 entry.insert(shared.clone());
                 let worker = worker::Worker::new(self.partitions.clone(), shared.clone(), events);
                 if self.partitions.workers.try_send(worker).is_err() {
@@ -222,11 +229,7 @@ impl OpenPartition for SourcePartitions {
 }
 
 impl SourcePartitions {
-    fn create(
-        &self,
-        key: PartitionKey,
-        index: u16,
-    ) -> (Arc<Shared>, mpsc::Receiver<crate::source::Event>) {
+    fn create(&self, key: PartitionKey) -> (Arc<Shared>, mpsc::Receiver<crate::source::Event>) {
         let environment = &self.partitions.environment;
         let engine =
             Partition::new(environment.policy.clone(), environment.clock, environment.seed);
@@ -239,7 +242,7 @@ impl SourcePartitions {
         let shared = Shared {
             counters: counters::Counters::new(&environment.metrics, &key.source),
             key,
-            index,
+            index: self.partitions.next_index.fetch_add(1, Ordering::Relaxed),
             profile: self.profile.clone(),
             engine: Mutex::new(Engine { partition: engine, decided: VecDeque::new() }),
             told_clock_ms: AtomicI64::new(Timestamp::MIN.as_ms()),

@@ -388,3 +388,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_configuration_in_the_readme_is_one() {
+    let folder = Folder::new();
+    folder.write("ops.whsec", WHSEC);
+    let readme = include_str!("../../README.md");
+    let blocks: Vec<&str> = readme.split("```yaml\n").skip(1).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let yaml = block.split("```").next().expect("the text before the end");
+        assert_eq!(folder.mistakes(yaml), Vec::<String>::new(), "{yaml}");
+    }
+}

@@ -7,11 +7,10 @@ use crate::engine::{Audience, ForeignClocks, Output, Tiding};
 
 impl Partitions {
     /// Tells the others, and gives their answers to `from`. Decisions that follow are queued where they were taken.
-    pub(super) fn exchange(&self, from: &Arc<Shared>, tidings: Vec<Tiding>) -> Vec<Arc<Shared>> {
+    pub(super) fn exchange(&self, from: &Arc<Shared>, tidings: Vec<Tiding>) {
         let others = self.others(from);
-        let mut touched: Vec<Arc<Shared>> = Vec::new();
         if others.is_empty() {
-            return touched;
+            return;
         }
         let _one_at_a_time = self.placement.lock().unwrap_or_else(PoisonError::into_inner);
         for tiding in tidings {
@@ -26,15 +25,11 @@ impl Partitions {
                     reply
                 };
                 other.counters.false_offline.increment(out.false_offline);
-                if !touched.iter().any(|known| known.index == other.index) {
-                    touched.push(other.clone());
-                }
                 let mut engine = from.engine();
                 engine.partition.answered(identity, other.index, reply, &mut out);
                 engine.decided.extend(out.transitions);
             }
         }
-        touched
     }
 
     /// Tells a partition how far the others have been read.
