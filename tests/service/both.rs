@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::fleet::{Fleet, ServedHub, assert_prompt, names, set};
 use super::program::{Program, Source};
-use super::publisher::Publisher;
+use super::publisher::{Publisher, nested_arrays, publish_raw};
 use super::rabbitmq::RabbitMq;
 use super::receiver::Receiver;
 use super::{DUE_MS, WINDOW_MS, eventually, live_for};
@@ -158,4 +158,29 @@ async fn sigterm_drains_and_ends_in_order() {
     eventually("flagged", 20, || receiver.flagged_names() == set(&["pump-01"])).await;
     let code = program.terminate(Duration::from_secs(15)).await;
     assert_eq!(code, Some(0), "{}", program.log());
+}
+
+/// One such message ends the stock client library, and with it the process, at every start: it overflows the stack.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_nested_headers_is_quarantined_and_the_next_one_is_processed() {
+    let node = node().await;
+    declare("hostile", "classic").await;
+    let receiver = Receiver::start().await;
+    let sources =
+        [Source::rabbit("lab", &node.uri(), "queue: hostile, event_time: trusted_header")];
+    let mut program = Program::start(&sources, &receiver).await;
+    publish_raw(node.ports().amqp, "", b"hostile", &nested_arrays(1_700), b"").await;
+    let fleet = publishing("hostile", names("valve", 3), true).await;
+    eventually("it is quarantined", 30, || program.dead_letters().contains("\"hostile\"")).await;
+    live_for(WINDOW_MS).await;
+    fleet.silence(&["valve-01"]);
+    eventually("the next ones are processed", 30, || {
+        receiver.flagged_names() == set(&["valve-01"])
+    })
+    .await;
+    assert_eq!(
+        program.terminate(Duration::from_secs(15)).await,
+        Some(0),
+        "alive until asked to end"
+    );
 }
