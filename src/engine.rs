@@ -6,6 +6,7 @@ pub mod clock;
 pub mod facts;
 mod guests;
 pub mod identity;
+mod key;
 mod observation;
 pub mod partition;
 pub mod placement;

@@ -2,9 +2,10 @@
 
 use super::beside::{Elsewhere, Sighting};
 use super::facts::Facts;
+use super::key::Key;
 use super::placement::{Audience, Reply, Tiding};
 use super::shard::{Context, Output, Shard};
-use super::table::{Key, Slot, State, flag};
+use super::table::{Slot, State, flag};
 use super::time::{Millis, Timestamp};
 
 /// How many windows a sighting places an identity on a partition.

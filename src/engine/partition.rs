@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use super::clock::{Advance, ClockSettings, PartitionClock};
 use super::identity::IdentityRef;
+use super::key::Key;
 use super::placement::{Audience, ForeignClocks, Reply, Tiding};
 use super::route::RouteWitness;
 use super::rules::Policy;
 use super::shard::{Context, Output, Shard};
 use super::signal::{Attached, BlindReason, Message, Proof, SignalKind};
-use super::table::{Key, State};
+use super::table::State;
 use super::time::Timestamp;
 use super::timers::{Decision, tick_of};
 

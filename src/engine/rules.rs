@@ -84,7 +84,6 @@ pub struct Policy {
     pub conditions: Vec<Condition>,
 }
 
-/// Index of the default in transitions: one past the last rule.
 impl Policy {
     /// The terms of `identity` and the index of the rule that set them (`rules.len()` is the default);
     /// `None` for a module that no rule names.

@@ -2,13 +2,11 @@
 //!
 //! A device id that is a canonical UUID (36 characters, lower-case) takes 16 bytes in the arena.
 
-use hashbrown::HashTable;
-use std::hash::{BuildHasher, Hasher};
-
 use super::facts::Facts;
-use super::identity::MAX_ID_BYTES;
+use super::key::{self, Key, NO_MODULE, PACKED, stored_device_bytes, unpack_uuid};
 use super::signal::Generation;
 use super::time::Timestamp;
+use hashbrown::HashTable;
 
 /// Where a record is in its slab.
 pub(crate) type Slot = u32;
@@ -77,78 +75,6 @@ pub(crate) struct Record {
     module_bytes: u8,
     pub(crate) state: State,
     pub(crate) flags: u8,
-}
-
-/// An identity in the form in which it is stored and compared.
-#[derive(Clone, Copy)]
-pub(crate) struct Key {
-    bytes: [u8; 2 * MAX_ID_BYTES],
-    hub: u16,
-    device_bytes: u8,
-    module_bytes: u8,
-}
-
-/// Stored in `device_bytes` for a packed UUID: no id is that long.
-const PACKED: u8 = u8::MAX;
-const UUID_BYTES: usize = 16;
-/// No module: distinct from every length, since an empty module id is refused before.
-const NO_MODULE: u8 = 0;
-
-impl Key {
-    /// The stored form of `(hub, device, module)`; ids longer than [`MAX_ID_BYTES`] are cut (decoders refuse them).
-    pub(crate) fn new(hub: u16, device: &str, module: Option<&str>) -> Self {
-        let mut key =
-            Self { bytes: [0; 2 * MAX_ID_BYTES], hub, device_bytes: 0, module_bytes: NO_MODULE };
-        let device_end = match pack_uuid(device) {
-            Some(uuid) => {
-                key.bytes[..UUID_BYTES].copy_from_slice(&uuid);
-                key.device_bytes = PACKED;
-                UUID_BYTES
-            }
-            None => {
-                let length = device.len().min(MAX_ID_BYTES);
-                key.bytes[..length].copy_from_slice(&device.as_bytes()[..length]);
-                key.device_bytes = u8::try_from(length).unwrap_or(0);
-                length
-            }
-        };
-        if let Some(module) = module {
-            let length = module.len().min(MAX_ID_BYTES);
-            key.bytes[device_end..device_end + length]
-                .copy_from_slice(&module.as_bytes()[..length]);
-            key.module_bytes = u8::try_from(length).unwrap_or(0);
-        }
-        key
-    }
-
-    fn stored(&self) -> &[u8] {
-        &self.bytes[..stored_device_bytes(self.device_bytes) + usize::from(self.module_bytes)]
-    }
-
-    /// The key of the device whose module this is; itself for a device.
-    pub(crate) fn of_device(&self) -> Self {
-        Self { module_bytes: NO_MODULE, ..*self }
-    }
-
-    /// Hash of `(hub, device)`: a device and its modules share it, and so their shard.
-    pub(crate) fn device_hash(&self, hasher: &foldhash::fast::FixedState) -> u64 {
-        hash(hasher, self.hub, &self.bytes[..stored_device_bytes(self.device_bytes)])
-    }
-
-    fn hash(&self, hasher: &foldhash::fast::FixedState) -> u64 {
-        hash(hasher, self.hub, self.stored())
-    }
-}
-
-fn hash(hasher: &foldhash::fast::FixedState, hub: u16, bytes: &[u8]) -> u64 {
-    let mut state = hasher.build_hasher();
-    state.write(bytes);
-    state.write_u16(hub);
-    state.finish()
-}
-
-fn stored_device_bytes(device_bytes: u8) -> usize {
-    if device_bytes == PACKED { UUID_BYTES } else { usize::from(device_bytes) }
 }
 
 /// The table of one shard.
@@ -228,7 +154,7 @@ impl Table {
         let hash = key.hash(hasher);
         index.insert_unique(hash, slot, |&other| {
             let record = &records[other as usize];
-            self::hash(hasher, record.hub, stored_id(record, arena))
+            key::hash(hasher, record.hub, stored_id(record, arena))
         });
         slot
     }
@@ -237,7 +163,7 @@ impl Table {
     pub(crate) fn remove(&mut self, slot: Slot) {
         let record = self.records[slot as usize];
         let id_bytes = stored_id(&record, &self.arena);
-        let hash = hash(&self.hasher, record.hub, id_bytes);
+        let hash = key::hash(&self.hasher, record.hub, id_bytes);
         self.dead_bytes += id_bytes.len();
         if let Ok(entry) = self.index.find_entry(hash, |&other| other == slot) {
             entry.remove();
@@ -268,14 +194,7 @@ impl Table {
     pub(crate) fn key(&self, slot: Slot) -> Key {
         let record = self.record(slot);
         let stored = stored_id(record, &self.arena);
-        let mut key = Key {
-            bytes: [0; 2 * MAX_ID_BYTES],
-            hub: record.hub,
-            device_bytes: record.device_bytes,
-            module_bytes: record.module_bytes,
-        };
-        key.bytes[..stored.len()].copy_from_slice(stored);
-        key
+        Key::from_stored(stored, record.hub, record.device_bytes, record.module_bytes)
     }
 
     /// Slots in use, in no meaningful order.
@@ -355,41 +274,6 @@ fn stored_id<'a>(record: &Record, arena: &'a [u8]) -> &'a [u8] {
         [start..start + stored_device_bytes(record.device_bytes) + usize::from(record.module_bytes)]
 }
 
-/// The 16 bytes of a canonical lower-case UUID; `None` for anything that would not come back the same.
-fn pack_uuid(text: &str) -> Option<[u8; UUID_BYTES]> {
-    let text = text.as_bytes();
-    if text.len() != 36 || [8, 13, 18, 23].iter().any(|&dash| text[dash] != b'-') {
-        return None;
-    }
-    let mut packed = [0; UUID_BYTES];
-    let mut digits = text.iter().enumerate().filter(|(at, _)| ![8, 13, 18, 23].contains(at));
-    for byte in &mut packed {
-        for _ in 0..2 {
-            let (_, digit) = digits.next()?;
-            let value = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'f' => digit - b'a' + 10,
-                _ => return None,
-            };
-            *byte = *byte << 4 | value;
-        }
-    }
-    Some(packed)
-}
-
-fn unpack_uuid(packed: &[u8]) -> String {
-    let mut text = String::with_capacity(36);
-    for (at, byte) in packed.iter().enumerate() {
-        if [4, 6, 8, 10].contains(&at) {
-            text.push('-');
-        }
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -397,6 +281,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::identity::MAX_ID_BYTES;
 
     fn table() -> Table {
         Table::new(foldhash::fast::FixedState::with_seed(1))
