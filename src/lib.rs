@@ -81,6 +81,9 @@
 //! | index slot | 5 to 10 | hashbrown, 7/8 full at most |
 //! | wheel entry | 8 | more only after a deadline came forward |
 //!
+//! A worker decodes some messages, looks ahead at the records of all of them, then applies one after the other: the reads of
+//! the first pass don't wait for one another, and the second pass finds everything in the processor's cache.
+//!
 //! What few identities have stands in side tables: creation and deletion, verdicts that can still be disproved, crossings,
 //! the hub's last word on the connection, other partitions on which it is heard.
 //!

@@ -27,6 +27,9 @@ pub const MAX_SHARD_IDENTITIES: usize = 262_144;
 /// ("IoT Hub quotas and throttling"), some 2 GB. What comes beyond is not admitted, and counted.
 pub const MAX_SHARDS: usize = 64;
 
+/// Messages looked ahead at: as many loads from memory as a processor has under way at a time, and some more.
+pub const LOOK_AHEAD: usize = 32;
+
 /// The most hubs whose devices one partition can carry: 16 bits in a record.
 const MAX_HUBS: usize = 65_535;
 
@@ -214,6 +217,37 @@ impl Partition {
         }
         let advance = self.clock.after(message.sequence, message.event_time, message.append_time);
         self.advance(advance, out);
+    }
+
+    /// Reads what applying signals about these identities will need. It changes nothing: index, records and ids are brought
+    /// into the processor's cache by loads that don't wait for one another, where applying message after message would wait
+    /// for each. Returns the sum of what it read, so that the reads are not left out. At most [`LOOK_AHEAD`] are looked at.
+    pub fn look_ahead<'a>(&self, identities: impl Iterator<Item = IdentityRef<'a>>) -> u64 {
+        let mut hashes = [(0, 0); LOOK_AHEAD];
+        let mut known = 0;
+        for identity in identities.take(LOOK_AHEAD) {
+            let Some(&hub) = self.hub_numbers.get(identity.hub) else { continue };
+            let key = Key::new(hub, identity.device, identity.module);
+            let shard = self.shard_of(key.device_hash(&self.hasher));
+            hashes[known] = (shard, key.hash(&self.hasher));
+            known += 1;
+        }
+        let mut probable = [(0, 0); LOOK_AHEAD];
+        let mut count = 0;
+        for &(shard, hash) in &hashes[..known] {
+            if let Some(slot) = self.shards[shard].table.candidate(hash) {
+                probable[count] = (shard, slot);
+                count += 1;
+            }
+        }
+        let mut ids = [(0, 0); LOOK_AHEAD];
+        for (id, &(shard, slot)) in ids.iter_mut().zip(&probable[..count]) {
+            *id = (shard, self.shards[shard].table.record(slot).id_at);
+        }
+        let first_byte = |&(shard, id_at): &(usize, u32)| {
+            u64::from(self.shards[shard].table.first_id_byte(id_at))
+        };
+        ids[..count].iter().map(first_byte).sum()
     }
 
     /// Another partition tells what it knows of an identity.

@@ -66,7 +66,7 @@ pub(crate) struct Record {
     pub(crate) last_seen: Timestamp,
     pub(crate) sequence: i64,
     pub(crate) generation: Generation,
-    id_at: u32,
+    pub(crate) id_at: u32,
     /// Low 32 bits of the tick at which the valid entry of the wheel stands.
     pub(crate) armed: u32,
     pub(crate) hub: u16,
@@ -113,6 +113,16 @@ impl Table {
     pub(crate) fn find(&self, key: &Key) -> Option<Slot> {
         let hash = key.hash(&self.hasher);
         self.index.find(hash, |&slot| self.matches(slot, key)).copied()
+    }
+
+    /// The slot that is probably of the key with this hash: the first that fits. Reads only the index.
+    pub(crate) fn candidate(&self, hash: u64) -> Option<Slot> {
+        self.index.iter_hash(hash).next().copied()
+    }
+
+    /// The first byte of a record's id.
+    pub(crate) fn first_id_byte(&self, id_at: u32) -> u8 {
+        self.arena.get(id_at as usize).copied().unwrap_or(0)
     }
 
     pub(crate) fn record(&self, slot: Slot) -> &Record {

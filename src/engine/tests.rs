@@ -97,6 +97,8 @@ impl Bench {
             append_time: Some(at(event_ms)),
             signal,
         };
+        // Changes nothing, so it may be called any time.
+        self.engine.look_ahead(message.signal.iter().map(|signal| signal.identity));
         self.engine.prepare(&message, &mut self.out);
         self.fire();
         self.engine.apply(&message, &mut self.out);

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Partitions, Shared};
-use crate::engine::{GapReason, Millis, Output, Timestamp};
+use super::{PartitionKey, Partitions, Shared};
+use crate::engine::partition::LOOK_AHEAD;
+use crate::engine::{GapReason, Message, Millis, Output, Timestamp};
 use crate::source::Delivery;
 use crate::store::dead_letter::DeadLetter;
-use crate::wire::{self, Meaning};
+use crate::wire::{self, Decoded, Meaning, Reject};
 
 /// The most decisions fired in one go: about 20 ms of work, after which others get their turn.
 pub(super) const FIRE_BUDGET: usize = 4_096;
@@ -25,22 +26,27 @@ pub(super) enum Pause {
 
 /// A batch on its way into the engine.
 pub(super) struct BatchProgress {
-    deliveries: std::vec::IntoIter<Delivery>,
-    current: Option<Delivery>,
+    deliveries: Vec<Delivery>,
+    /// The next one to be applied.
+    next: usize,
+    /// What it makes due has been asked for.
     prepared: bool,
+    /// How many are decoded and looked ahead at together: few after a pause, since what is not applied by then is decoded
+    /// again.
+    ahead: usize,
     /// What could not be read.
     pub(super) dead: Vec<DeadLetter>,
 }
 
+type DecodedMessage<'a> = Result<Decoded<'a>, Reject>;
+
 impl BatchProgress {
     pub(super) fn new(deliveries: Vec<Delivery>) -> Self {
-        let mut deliveries = deliveries.into_iter();
-        let current = deliveries.next();
-        Self { deliveries, current, prepared: false, dead: Vec::new() }
+        Self { deliveries, next: 0, prepared: false, ahead: LOOK_AHEAD, dead: Vec::new() }
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.current.is_none()
+        self.next == self.deliveries.len()
     }
 
     /// Applies messages until all are applied, or a pause is due. What was decided is queued in the engine's order.
@@ -51,7 +57,14 @@ impl BatchProgress {
         wall: Timestamp,
     ) -> Pause {
         let mut out = Output::default();
-        let pause = self.advance_locked(shared, wall, &mut out);
+        let pause = loop {
+            let pause = self.advance_some(shared, wall, &mut out);
+            if pause == Pause::MoreToFire || !out.tidings.is_empty() || self.is_done() {
+                break pause;
+            }
+            self.ahead = (2 * self.ahead).min(LOOK_AHEAD);
+        };
+        self.ahead = if self.is_done() { self.ahead } else { 1 };
         let tidings = std::mem::take(&mut out.tidings);
         note(shared, out);
         if !tidings.is_empty() {
@@ -60,25 +73,29 @@ impl BatchProgress {
         pause
     }
 
-    fn advance_locked(&mut self, shared: &Shared, wall: Timestamp, out: &mut Output) -> Pause {
+    /// Decodes the next few messages, then applies them under the engine's lock.
+    fn advance_some(&mut self, shared: &Shared, wall: Timestamp, out: &mut Output) -> Pause {
+        let Self { deliveries, next, prepared, ahead, dead } = self;
+        let end = (*next + *ahead).min(deliveries.len());
+        let latest = wall.plus(MAX_FUTURE_MS);
+        let some: Vec<(&Delivery, DecodedMessage<'_>)> = deliveries[*next..end]
+            .iter()
+            .map(|delivery| {
+                let Delivery { raw, received_at, .. } = delivery;
+                (delivery, wire::decode(raw, &shared.profile, *received_at, latest))
+            })
+            .collect();
         let mut engine = shared.engine();
         let engine = &mut *engine;
-        while let Some(delivery) = &self.current {
-            let latest = wall.plus(MAX_FUTURE_MS);
-            let decoded =
-                wire::decode(&delivery.raw, &shared.profile, delivery.received_at, latest);
-            let message = match &decoded {
-                Ok(decoded) => decoded.message(delivery.sequence),
-                Err(_) => crate::engine::Message {
-                    sequence: delivery.sequence,
-                    event_time: None,
-                    append_time: None,
-                    signal: None,
-                },
-            };
-            if !self.prepared {
+        let identities = some
+            .iter()
+            .filter_map(|(delivery, decoded)| Some(message(delivery, decoded).signal?.identity));
+        std::hint::black_box(engine.partition.look_ahead(identities));
+        for (delivery, decoded) in &some {
+            let message = message(delivery, decoded);
+            if !*prepared {
                 engine.partition.prepare(&message, out);
-                self.prepared = true;
+                *prepared = true;
             }
             let fired = engine.partition.fire(FIRE_BUDGET, out);
             engine.decided.extend(out.transitions.drain(..));
@@ -87,23 +104,9 @@ impl BatchProgress {
             }
             engine.partition.apply(&message, out);
             engine.decided.extend(out.transitions.drain(..));
-            match &decoded {
-                Ok(decoded) => count(shared, decoded),
-                Err(reject) => {
-                    shared.counters.rejected(reject.reason);
-                    let key = &shared.key;
-                    self.dead.push(DeadLetter::of(
-                        &delivery.raw,
-                        reject,
-                        &key.source,
-                        &key.partition,
-                        delivery.sequence,
-                        wall,
-                    ));
-                }
-            }
-            self.current = self.deliveries.next();
-            self.prepared = false;
+            dead.extend(count(shared, delivery, decoded, wall));
+            *next += 1;
+            *prepared = false;
             if !out.tidings.is_empty() {
                 break;
             }
@@ -112,6 +115,15 @@ impl BatchProgress {
         let fired = engine.partition.fire(FIRE_BUDGET, out);
         engine.decided.extend(out.transitions.drain(..));
         if fired { Pause::Told } else { Pause::MoreToFire }
+    }
+}
+
+/// The engine's view of a message; of one that can't be read only its place.
+fn message<'a>(delivery: &Delivery, decoded: &'a DecodedMessage<'_>) -> Message<'a> {
+    let sequence = delivery.sequence;
+    match decoded {
+        Ok(decoded) => decoded.message(sequence),
+        Err(_) => Message { sequence, event_time: None, append_time: None, signal: None },
     }
 }
 
@@ -142,7 +154,22 @@ pub(super) fn note(shared: &Shared, out: Output) {
     }
 }
 
-fn count(shared: &Shared, decoded: &wire::Decoded<'_>) {
+/// Counts a message. One that can't be read becomes a dead letter.
+fn count(
+    shared: &Shared,
+    delivery: &Delivery,
+    decoded: &DecodedMessage<'_>,
+    wall: Timestamp,
+) -> Option<DeadLetter> {
+    let decoded = match decoded {
+        Ok(decoded) => decoded,
+        Err(reject) => {
+            shared.counters.rejected(reject.reason);
+            let PartitionKey { source, partition } = &shared.key;
+            let Delivery { raw, sequence, .. } = delivery;
+            return Some(DeadLetter::of(raw, reject, source, partition, *sequence, wall));
+        }
+    };
     match &decoded.meaning {
         Meaning::Signal { .. } => shared.counters.signals.increment(1),
         Meaning::Ignored(kind) => shared.counters.ignored(*kind),
@@ -153,4 +180,5 @@ fn count(shared: &Shared, decoded: &wire::Decoded<'_>) {
     if decoded.spoof_suspected {
         shared.counters.spoofs.increment(1);
     }
+    None
 }
