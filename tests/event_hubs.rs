@@ -36,6 +36,8 @@ async fn reads_every_partition_from_the_oldest_message_in_order_and_without_a_ho
         sent[partition] = sequence;
     }
     let mut source = start(served.config());
+    // A worker outlives its source: none may go while others are still being opened.
+    let mut workers = Vec::new();
     for (partition, last) in sent.iter().enumerate() {
         let mut far = source.partition(&partition.to_string()).await;
         let (attachment, attached) = far.attached().await;
@@ -49,6 +51,7 @@ async fn reads_every_partition_from_the_oldest_message_in_order_and_without_a_ho
             let expected: Vec<i64> = (0..=*last).collect();
             assert_eq!(far.sequences(*last).await, expected);
         }
+        workers.push(far);
     }
     source.connected().await;
     source.stop.cancel();
