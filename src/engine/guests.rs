@@ -81,6 +81,9 @@ impl Shard {
                 if self.beside.homes.get(&slot) == Some(&by) {
                     self.become_home(slot);
                     self.arm_next(slot, context);
+                    // It may have given the identity up to a third partition.
+                    let (identity, facts) = (self.identity(slot, context.hubs), self.facts(slot));
+                    out.tidings.push(Tiding { identity, facts, to: Audience::Everyone });
                 }
             }
         }

@@ -15,7 +15,7 @@ use super::placement::{Audience, ForeignClocks, Reply, Tiding};
 use super::route::RouteWitness;
 use super::rules::Policy;
 use super::shard::{Context, Output, Shard};
-use super::signal::{Attached, BlindReason, Message, Proof, SignalKind};
+use super::signal::{Attached, BlindReason, Message, Proof, Signal, SignalKind};
 use super::table::State;
 use super::time::Timestamp;
 use super::timers::{Decision, tick_of};
@@ -186,37 +186,47 @@ impl Partition {
             self.goal.is_none(),
             "a message may be applied only after fire() has returned true"
         );
-        if let (Some(signal), Some(at)) = (&message.signal, message.event_time)
-            && let Some(hub) = self.hub_number(signal.identity.hub)
-        {
-            if self.clock.clock() == Timestamp::MIN {
-                self.start_wheels(at);
-            }
-            let key = Key::new(hub, signal.identity.device, signal.identity.module);
-            let hash = key.device_hash(&self.hasher);
-            self.route.heard(hub, hash, at);
-            let index = self.shard_of(hash);
-            let sequence = message.sequence;
-            let full = self.shards.len() >= self.max_shards
-                && self.shards[index].table.len() >= self.capacity;
-            self.with_shard(index, |shard, context| {
-                let context = Context { full, ..context };
-                let created = shard.apply(&key, signal, at, sequence, context, out);
-                let registry = matches!(signal.kind, SignalKind::Created | SignalKind::Deleted);
-                let changed = registry.then(|| shard.table.find(&key)).flatten();
-                for slot in created.into_iter().chain([changed]).flatten() {
-                    let identity = shard.identity(slot, context.hubs);
-                    let facts = shard.facts(slot);
-                    out.tidings.push(Tiding { identity, facts, to: Audience::Everyone });
-                }
-            });
-            if self.shards[index].table.len() > self.capacity && self.shards.len() < self.max_shards
-            {
-                self.split(index);
+        if let (Some(signal), Some(at)) = (&message.signal, message.event_time) {
+            match self.hub_number(signal.identity.hub) {
+                Some(hub) => self.apply_signal(hub, signal, at, message.sequence, out),
+                None => out.not_admitted += 1,
             }
         }
         let advance = self.clock.after(message.sequence, message.event_time, message.append_time);
         self.advance(advance, out);
+    }
+
+    fn apply_signal(
+        &mut self,
+        hub: u16,
+        signal: &Signal<'_>,
+        at: Timestamp,
+        sequence: i64,
+        out: &mut Output,
+    ) {
+        if self.clock.clock() == Timestamp::MIN {
+            self.start_wheels(at);
+        }
+        let key = Key::new(hub, signal.identity.device, signal.identity.module);
+        let hash = key.device_hash(&self.hasher);
+        self.route.heard(hub, hash, at);
+        let index = self.shard_of(hash);
+        let full =
+            self.shards.len() >= self.max_shards && self.shards[index].table.len() >= self.capacity;
+        self.with_shard(index, |shard, context| {
+            let context = Context { full, ..context };
+            let created = shard.apply(&key, signal, at, sequence, context, out);
+            let registry = matches!(signal.kind, SignalKind::Created | SignalKind::Deleted);
+            let changed = registry.then(|| shard.table.find(&key)).flatten();
+            for slot in created.into_iter().chain([changed]).flatten() {
+                let identity = shard.identity(slot, context.hubs);
+                let facts = shard.facts(slot);
+                out.tidings.push(Tiding { identity, facts, to: Audience::Everyone });
+            }
+        });
+        if self.shards[index].table.len() > self.capacity && self.shards.len() < self.max_shards {
+            self.split(index);
+        }
     }
 
     /// Reads what applying signals about these identities will need. It changes nothing: index, records and ids are brought

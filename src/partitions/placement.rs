@@ -1,19 +1,22 @@
 //! How partitions tell one another about identities that more than one of them knows.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
 use super::{Partitions, Shared};
 use crate::engine::{Audience, ForeignClocks, Output, Tiding};
 
 impl Partitions {
-    /// Tells the others, and gives their answers to `from`. Decisions that follow are queued where they were taken.
+    /// Tells the others, and gives their answers to `from`, until nothing is left to be told. Decisions that follow are
+    /// queued where they were taken.
     pub(super) fn exchange(&self, from: &Arc<Shared>, tidings: Vec<Tiding>) {
         let others = self.others(from);
         if others.is_empty() {
             return;
         }
         let _one_at_a_time = self.placement.lock().unwrap_or_else(PoisonError::into_inner);
-        for tiding in tidings {
+        let mut waiting = VecDeque::from(tidings);
+        while let Some(tiding) = waiting.pop_front() {
             let identity = tiding.identity.as_ref();
             for other in others.iter().filter(|other| is_audience(&tiding, other)) {
                 let mut out = Output::default();
@@ -28,6 +31,7 @@ impl Partitions {
                 let mut engine = from.engine();
                 engine.partition.answered(identity, other.index, reply, &mut out);
                 engine.decided.extend(out.transitions);
+                waiting.extend(out.tidings);
             }
         }
     }

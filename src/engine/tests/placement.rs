@@ -28,7 +28,8 @@ impl Fleet {
 
     fn settle(&mut self, from: usize) {
         let own = u16::try_from(from).unwrap();
-        for tiding in std::mem::take(&mut self.benches[from].out.tidings) {
+        while !self.benches[from].out.tidings.is_empty() {
+            let tiding = self.benches[from].out.tidings.remove(0);
             for to in 0..self.benches.len() {
                 let wanted = match tiding.to {
                     Audience::Everyone => true,
@@ -133,4 +134,25 @@ fn a_device_that_moves_to_another_partition_is_judged_there() {
     assert_eq!(fleet.benches[0].state("a"), None);
     fleet.pass(1, 61_000 + DUE_MS + 1_000);
     assert_eq!(fleet.decided(), [NONE, vec!["a 61000..73000 silent".to_owned()]]);
+}
+
+#[test]
+fn when_the_home_of_a_guest_has_moved_elsewhere_only_one_partition_judges() {
+    let mut fleet = Fleet::new(3);
+    fleet.beat(0, "a", 0);
+    fleet.beat(1, "a", 1_000); // guest of 0
+    for (partition, ms) in [(1, 20_000), (0, 20_000), (0, 20_200)] {
+        fleet.pass(partition, ms);
+    }
+    fleet.beat(2, "a", 100_000); // not heard on 0 for long: moves to 2
+    assert_eq!(fleet.benches[0].state("a"), None);
+    let told = ["a 1000..13000 silent", "a 1000..13000 resolved Heartbeat 100000"];
+    assert_eq!(fleet.decided(), [told.map(str::to_owned).to_vec(), NONE, NONE]);
+    fleet.beat(1, "a", 101_000); // 0 does not know it any more: 2 judges, on both clocks
+    fleet.pass(2, 130_000);
+    fleet.pass(2, 130_200);
+    assert_eq!(fleet.decided(), [NONE, NONE, NONE], "partition 1 may still hold a heartbeat");
+    fleet.pass(1, 130_000);
+    fleet.pass(2, 130_400);
+    assert_eq!(fleet.decided(), [NONE, NONE, vec!["a 101000..113000 silent".to_owned()]]);
 }
