@@ -1,5 +1,6 @@
 //! Brokers that are killed, stand still or are not there; streams that go on where they were.
 
+use super::rabbitmq::ports;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,9 +117,7 @@ async fn a_broker_that_stands_still_is_noticed_and_found_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_not_there_is_tried_again_and_a_stop_ends_the_wait() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = free.local_addr().expect("its number").port();
-    drop(free);
+    let port = ports::reserve();
     let uri = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
     let mut running = start(config(&uri, "any", QueueType::Classic));
     for _ in 0..3 {

@@ -1,12 +1,13 @@
 //! `lastseen run` as a process, with a configuration like the README's.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::rabbitmq::ports;
 use super::receiver::{Receiver, SECRET};
 use super::{GRACE_MS, WINDOW_MS, eventually};
 
@@ -57,7 +58,7 @@ impl Program {
 
     pub(crate) fn launch(sources: &[Source], receiver: &Receiver) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let http = SocketAddr::from(([127, 0, 0, 1], ports::reserve()));
         write_secret(folder.path(), "ops.whsec", SECRET);
         for Source { secret: (file, content), .. } in sources {
             write_secret(folder.path(), file, content);

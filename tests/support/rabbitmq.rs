@@ -13,7 +13,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a test without its broker ends here")]
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -22,6 +21,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+#[path = "ports.rs"]
+pub mod ports;
 
 /// Where Debian keeps the scripts that don't change the user.
 const BIN: &str = "/usr/lib/rabbitmq/bin";
@@ -43,7 +45,7 @@ pub struct Paused<'a> {
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
-        self.node.signal("-CONT");
+        self.node.send("-CONT");
     }
 }
 
@@ -115,7 +117,10 @@ impl RabbitMq {
     pub fn kill(&self) {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mut script) = server.take() {
-            self.signal("-KILL");
+            // A node that never came up has no process id, and ends with the script that should have started it.
+            if !self.send("-KILL") {
+                let _ = script.kill();
+            }
             // The script that started the node ends with it.
             let _ = script.wait();
         }
@@ -190,9 +195,14 @@ impl RabbitMq {
 
     /// Signals the node itself, not the script that started it.
     fn signal(&self, signal: &str) {
-        let pid = std::fs::read_to_string(self.dir.join("pid")).expect("the node's process id");
+        assert!(self.send(signal), "kill {signal}");
+    }
+
+    /// The same without a panic: whether there was a node that took it.
+    fn send(&self, signal: &str) -> bool {
+        let Ok(pid) = std::fs::read_to_string(self.dir.join("pid")) else { return false };
         let sent = Command::new("kill").args([signal, pid.trim()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "kill {signal}");
+        sent.is_ok_and(|status| status.success())
     }
 
     /// A script of RabbitMQ with the environment of this node only.
@@ -271,12 +281,10 @@ impl Drop for RabbitMq {
 }
 
 impl Ports {
-    /// Ports that are free at the moment: all are held until the last one is known, so they differ.
+    /// Ports that stay ours while the node is down.
     fn pick() -> Self {
-        let listeners: [TcpListener; 6] =
-            std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
         let [amqp, tls, management, stream, distribution, epmd] =
-            listeners.map(|listener| listener.local_addr().expect("its port").port());
+            std::array::from_fn(|_| ports::reserve());
         Self { amqp, tls, management, stream, distribution, epmd }
     }
 }
