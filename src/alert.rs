@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::{Millis, Transition};
 
@@ -40,7 +41,7 @@ pub struct Alert {
 }
 
 /// One request that tells a sink about an alert. Its body is rendered once and repeated byte for byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// `webhook-id`: hash of (alert id, sink, status, ordinal).
     pub message_id: String,

@@ -2,14 +2,17 @@
 //! No tokio, I/O, clock, randomness, logs or metrics; time is an argument, effects are values.
 
 mod beside;
+pub mod change;
 pub mod clock;
 pub mod facts;
 mod guests;
 pub mod identity;
+pub mod image;
 mod key;
 mod observation;
 pub mod partition;
 pub mod placement;
+mod recovery;
 mod route;
 pub mod rules;
 mod shard;
@@ -24,11 +27,13 @@ mod wheel;
 #[cfg(test)]
 mod tests;
 
-pub use clock::ClockSettings;
+pub use change::Change;
+pub use clock::{ClockSettings, PartitionClock};
 pub use facts::Facts;
 pub use identity::{Identity, IdentityRef};
+pub use image::ImageError;
 pub use partition::{Outlook, Partition, Stats};
-pub use placement::{Audience, ForeignClocks, Reply, Tiding};
+pub use placement::{Audience, ForeignClocks, PartitionId, Reply, Tiding};
 pub use shard::Output;
 pub use signal::{
     Attached, Backlog, BlindReason, ConnectionSequence, Dating, Gap, GapReason, Generation,

@@ -134,6 +134,7 @@ pub mod clock;
 pub mod config;
 pub mod devhub;
 pub mod engine;
+pub mod journal;
 pub mod metrics;
 pub mod partitions;
 pub mod shutdown;

@@ -4,10 +4,11 @@
 //! heard of the same identities ([`placement`]). No lock is held over an await, and none over a whole batch.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
+use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use crate::alert::mute::Mute;
 use crate::alert::path::PartitionSight;
 use crate::clock;
 use crate::engine::rules::Policy;
-use crate::engine::{ClockSettings, Partition, Stats, Timestamp, Transition};
+use crate::engine::{ClockSettings, Partition, PartitionId, Stats, Timestamp, Transition};
 use crate::metrics::Metrics;
 use crate::source::{EVENT_QUEUE, OpenPartition, PartitionLink, Progress};
 use crate::store::dead_letter::DeadLetters;
@@ -38,6 +39,19 @@ pub struct PartitionKey {
     pub source: Arc<str>,
     /// Name of the partition within it.
     pub partition: Arc<str>,
+}
+
+impl PartitionKey {
+    /// The same after every start: the first 8 bytes of the SHA-256 of both names, each behind its length.
+    pub fn id(&self) -> PartitionId {
+        let mut hasher = Sha256::new();
+        for name in [&self.source, &self.partition] {
+            hasher.update((name.len() as u64).to_be_bytes());
+            hasher.update(name.as_bytes());
+        }
+        let hash: [u8; 32] = hasher.finalize().into();
+        u64::from_be_bytes(std::array::from_fn(|at| hash[at]))
+    }
 }
 
 /// What every partition needs.
@@ -65,8 +79,6 @@ pub struct Partitions {
     /// One exchange about the placement of identities at a time: two partitions that hear an identity for the first time
     /// at once must not both leave it to the other.
     placement: Mutex<()>,
-    /// The number of the next partition.
-    next_index: AtomicU16,
     /// New workers, to be run by the supervisor.
     workers: mpsc::Sender<worker::Worker>,
 }
@@ -74,8 +86,8 @@ pub struct Partitions {
 /// What one partition's worker shares with the others and with readers.
 struct Shared {
     key: PartitionKey,
-    /// Its number in placement.
-    index: u16,
+    /// What it is called in placement.
+    id: PartitionId,
     profile: Arc<Profile>,
     engine: Mutex<Engine>,
     /// The clock up to which everything this partition had to tell others has been told, in ms.
@@ -131,13 +143,8 @@ impl Partitions {
     /// No partitions yet. The second value runs their workers and has to be run with them.
     pub fn new(environment: Environment) -> (Arc<Self>, Workers) {
         let (workers, queue) = mpsc::channel(WORKER_QUEUE);
-        let partitions = Arc::new(Self {
-            environment,
-            map: DashMap::new(),
-            placement: Mutex::new(()),
-            next_index: AtomicU16::new(0),
-            workers,
-        });
+        let partitions =
+            Arc::new(Self { environment, map: DashMap::new(), placement: Mutex::new(()), workers });
         (partitions, Workers { queue })
     }
 
@@ -241,8 +248,8 @@ impl SourcePartitions {
         });
         let shared = Shared {
             counters: counters::Counters::new(&environment.metrics, &key.source),
+            id: key.id(),
             key,
-            index: self.partitions.next_index.fetch_add(1, Ordering::Relaxed),
             profile: self.profile.clone(),
             engine: Mutex::new(Engine { partition: engine, decided: VecDeque::new() }),
             told_clock_ms: AtomicI64::new(Timestamp::MIN.as_ms()),

@@ -3,7 +3,7 @@
 //! Always rendered by a serializer, never by string templates, so that no id or name can change its structure.
 
 use bytes::Bytes;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::engine::{Cause, Millis, ResolvedBy, Timestamp, Transition, TransitionKind};
 
@@ -23,7 +23,7 @@ pub const MAX_BODY_BYTES: usize = 20_000;
 const MAX_NAME_BYTES: usize = 256;
 
 /// Where an outage stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Status {
     /// It is there.
     Firing,
@@ -68,11 +68,11 @@ impl Status {
     }
 }
 
-/// The message that tells the sink named `sink` about an alert. `ordinal` tells apart messages of one status
-/// about one outage: 0 for the first.
-pub fn message(alert: &Alert, sink: &str, ordinal: u32) -> Message {
+/// The message that tells the sink named `sink` about an alert.
+pub fn message(alert: &Alert, sink: &str) -> Message {
     let alert_id = AlertId::of(&alert.transition);
-    let message_id = alert_id.message_id(sink, Status::of(&alert.transition), ordinal);
+    let (status, ordinal) = (Status::of(&alert.transition), ordinal(&alert.transition));
+    let message_id = alert_id.message_id(sink, status, ordinal);
     let alert_id = alert_id.to_string();
     let payload = Payload::new(alert, &alert_id, &message_id);
     // Strings, numbers and structs can't fail to serialize into memory; an empty body would be refused by any receiver.
@@ -83,6 +83,19 @@ pub fn message(alert: &Alert, sink: &str, ordinal: u32) -> Message {
         body: Bytes::from(body),
         message_id,
         alert_id,
+    }
+}
+
+/// Tells apart several amendments of one outage: the instant that each found, in its low bits. Everything else is told once.
+fn ordinal(transition: &Transition) -> u32 {
+    match transition.kind {
+        TransitionKind::Amended { .. } => {
+            let found = transition.outage.judged.armed_at.as_ms() & i64::from(u32::MAX);
+            u32::try_from(found).unwrap_or(0)
+        }
+        TransitionKind::Offline
+        | TransitionKind::Resolved { .. }
+        | TransitionKind::Retracted { .. } => 0,
     }
 }
 

@@ -4,9 +4,10 @@
 use super::observation::{Observation, RouteLag};
 use super::signal::{Attached, Backlog, BlindReason, Dating, Gap, GapReason, Proof};
 use super::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// Settings of the clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockSettings {
     /// Allowance for reordering, route lag and skew between the hub's machines.
     pub allowance_ms: Millis,
@@ -25,7 +26,7 @@ pub(crate) struct Advance {
     pub(crate) to: Option<Timestamp>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     /// No receiver.
     Detached,
@@ -35,8 +36,9 @@ enum Phase {
     Live,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct PartitionClock {
+/// Its state can be stored and taken up again; it is nobody else's to read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionClock {
     settings: ClockSettings,
     clock: Timestamp,
     /// The last instant of which something is known: a message, a proof, the attach of an unbroken span.
@@ -51,6 +53,23 @@ pub(crate) struct PartitionClock {
 }
 
 impl PartitionClock {
+    /// As it was stored, under today's settings: nothing is attached.
+    pub(crate) fn restored(self, settings: ClockSettings) -> Self {
+        let mut clock = Self { settings, ..self };
+        clock.blind_by(BlindReason::LinkDown);
+        clock
+    }
+
+    /// The last message applied: its place in the log.
+    pub fn position(&self) -> Option<i64> {
+        self.last_sequence
+    }
+
+    /// What tells the log apart from another one under its name; `None` for queues.
+    pub fn stream(&self) -> Option<u64> {
+        self.stream
+    }
+
     pub(crate) fn new(settings: ClockSettings) -> Self {
         Self {
             settings,
@@ -280,7 +299,7 @@ impl PartitionClock {
         advance
     }
 
-    fn declare(&mut self, gap: Gap) {
+    pub(crate) fn declare(&mut self, gap: Gap) {
         self.gap_end = self.gap_end.max(gap.until);
         self.observation.note(gap);
     }

@@ -1,5 +1,6 @@
 //! Who a signal is about: `(hub, device, module?)`.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,8 +19,16 @@ pub struct IdentityRef<'a> {
     pub module: Option<&'a str>,
 }
 
+impl IdentityRef<'_> {
+    /// Owns it.
+    pub fn to_owned(self) -> Identity {
+        let Self { hub, device, module } = self;
+        Identity { hub: hub.into(), device: device.into(), module: module.map(Into::into) }
+    }
+}
+
 /// An owned identity, as a transition carries it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// Name of the IoT Hub, lower-case.
     pub hub: Arc<str>,

@@ -62,6 +62,14 @@ impl Key {
         Self { module_bytes: NO_MODULE, ..*self }
     }
 
+    /// Whether both are of the same identity.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.hub == other.hub
+            && self.device_bytes == other.device_bytes
+            && self.module_bytes == other.module_bytes
+            && self.stored() == other.stored()
+    }
+
     /// Hash of `(hub, device)`: a device and its modules share it, and so their shard.
     pub(crate) fn device_hash(&self, hasher: &foldhash::fast::FixedState) -> u64 {
         hash(hasher, self.hub, &self.bytes[..stored_device_bytes(self.device_bytes)])

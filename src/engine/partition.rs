@@ -8,10 +8,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::change::Change;
 use super::clock::{Advance, ClockSettings, PartitionClock};
 use super::identity::IdentityRef;
 use super::key::Key;
-use super::placement::{Audience, ForeignClocks, Reply, Tiding};
+use super::placement::{Audience, ForeignClocks, PartitionId, Reply, Tiding};
 use super::route::RouteWitness;
 use super::rules::Policy;
 use super::shard::{Context, Output, Shard};
@@ -35,26 +36,29 @@ const MAX_HUBS: usize = 65_535;
 
 /// The engine of one partition.
 pub struct Partition {
-    policy: Arc<Policy>,
-    clock: PartitionClock,
-    hubs: Vec<Arc<str>>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) clock: PartitionClock,
+    pub(super) hubs: Vec<Arc<str>>,
     hub_numbers: BTreeMap<Arc<str>, u16>,
-    shards: Vec<Shard>,
+    pub(super) shards: Vec<Shard>,
     /// Shard of each value of the top bits of the hash; its length is a power of two.
     directory: Vec<usize>,
     /// Number of leading bits that tell a shard from its sibling.
     depths: Vec<u32>,
-    hasher: foldhash::fast::FixedState,
-    route: RouteWitness,
+    pub(super) hasher: foldhash::fast::FixedState,
+    /// Of the hasher: stored with what was hashed by it.
+    pub(super) seed: u64,
+    pub(super) route: RouteWitness,
     foreign: ForeignClocks,
     /// Where the clock is on its way to.
-    goal: Option<Timestamp>,
+    pub(super) goal: Option<Timestamp>,
     /// Decisions of the tick that is being fired, in order, and the next one.
-    decisions: Vec<(usize, Decision)>,
-    next_decision: usize,
+    pub(super) decisions: Vec<(usize, Decision)>,
+    pub(super) next_decision: usize,
     found: Vec<u32>,
-    capacity: usize,
-    max_shards: usize,
+    pub(super) capacity: usize,
+    pub(super) max_shards: usize,
+    keeps_messages: bool,
 }
 
 /// What a partition looks like from outside.
@@ -102,6 +106,7 @@ impl Partition {
             directory: vec![0],
             depths: vec![0],
             hasher,
+            seed,
             route: RouteWitness::default(),
             foreign: ForeignClocks::default(),
             goal: None,
@@ -110,7 +115,13 @@ impl Partition {
             found: Vec::new(),
             capacity: MAX_SHARD_IDENTITIES,
             max_shards: MAX_SHARDS,
+            keeps_messages: false,
         }
+    }
+
+    /// The partition has no log from which messages could be read again: [`Output::changes`] has what each says.
+    pub fn without_log(self) -> Self {
+        Self { keeps_messages: true, ..self }
     }
 
     /// Shards of another size, so that a test needs no million identities.
@@ -264,7 +275,7 @@ impl Partition {
     pub fn told(
         &mut self,
         identity: IdentityRef<'_>,
-        from: u16,
+        from: PartitionId,
         facts: &super::facts::Facts,
         out: &mut Output,
     ) -> Reply {
@@ -277,7 +288,13 @@ impl Partition {
     }
 
     /// Partition `by` has answered what this one told about an identity.
-    pub fn answered(&mut self, identity: IdentityRef<'_>, by: u16, reply: Reply, out: &mut Output) {
+    pub fn answered(
+        &mut self,
+        identity: IdentityRef<'_>,
+        by: PartitionId,
+        reply: Reply,
+        out: &mut Output,
+    ) {
         let Some(&hub) = self.hub_numbers.get(identity.hub) else {
             return;
         };
@@ -329,6 +346,11 @@ impl Partition {
         Some(Timestamp::from_ms(tick.saturating_mul(self.clock.settings().tick_ms)))
     }
 
+    /// Its clock with everything that moves it, for a journal.
+    pub fn clock_image(&self) -> PartitionClock {
+        self.clock.clone()
+    }
+
     /// Its clock.
     pub fn clock(&self) -> Timestamp {
         self.clock.clock()
@@ -341,6 +363,7 @@ impl Partition {
 
     fn advance(&mut self, advance: Advance, out: &mut Output) {
         out.gaps.extend(advance.gap);
+        out.changes.extend(advance.gap.map(Change::Gap));
         if let Some(to) = advance.to {
             self.goal = Some(self.goal.map_or(to, |goal| goal.max(to)));
         }
@@ -389,7 +412,11 @@ impl Partition {
         self.shards.iter().filter_map(|shard| shard.wheel.next_tick()).min()
     }
 
-    fn with_shard<T>(&mut self, index: usize, act: impl FnOnce(&mut Shard, Context<'_>) -> T) -> T {
+    pub(super) fn with_shard<T>(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut Shard, Context<'_>) -> T,
+    ) -> T {
         let context = Context {
             policy: &self.policy,
             hubs: &self.hubs,
@@ -399,11 +426,12 @@ impl Partition {
             route: &self.route,
             foreign: &self.foreign,
             full: false,
+            keeps_messages: self.keeps_messages,
         };
         act(&mut self.shards[index], context)
     }
 
-    fn hub_number(&mut self, hub: &str) -> Option<u16> {
+    pub(super) fn hub_number(&mut self, hub: &str) -> Option<u16> {
         if let Some(&number) = self.hub_numbers.get(hub) {
             return Some(number);
         }
@@ -417,14 +445,14 @@ impl Partition {
         Some(number)
     }
 
-    fn shard_of(&self, hash: u64) -> usize {
+    pub(super) fn shard_of(&self, hash: u64) -> usize {
         let bits = self.directory.len().trailing_zeros();
         let place = if bits == 0 { 0 } else { hash >> (64 - bits) };
         self.directory[usize::try_from(place).unwrap_or(0)]
     }
 
     /// Splits a shard by the next bit of the hash (extendible hashing), doubling the directory if that bit is new.
-    fn split(&mut self, index: usize) {
+    pub(super) fn split(&mut self, index: usize) {
         let depth = self.depths[index];
         if 1_usize << depth == self.directory.len() {
             self.directory = self.directory.iter().flat_map(|&shard| [shard, shard]).collect();

@@ -1,9 +1,10 @@
 //! Evidence that the route into a partition works: somebody else's message.
 
 use super::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Per hub the two devices that were heard last on this partition: whichever device is judged, one of them is another.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct RouteWitness {
     by_hub: Vec<[Option<(u64, Timestamp)>; 2]>,
 }

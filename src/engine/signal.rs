@@ -2,6 +2,7 @@
 
 use super::identity::IdentityRef;
 use super::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// One message of a partition, decoded. Every message has one, also those that say nothing about an
 /// identity: it moves the position, and its event time moves the clock.
@@ -34,7 +35,7 @@ pub struct Signal<'a> {
 }
 
 /// The kinds of signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SignalKind {
     /// A device-to-cloud message; a heartbeat is one.
     Telemetry,
@@ -51,12 +52,14 @@ pub enum SignalKind {
 }
 
 /// The `sequenceNumber` of a connection-state event: 256 bits, compared as a number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ConnectionSequence(pub [u8; 32]);
 
 /// The generation of an identity: tells apart a device and the one that was created after it under the same id.
 /// Zero stands for "not stamped".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Generation(u64);
 
 impl Generation {
@@ -103,7 +106,7 @@ impl Generation {
 }
 
 /// A receiver of the partition was attached. Begins a span of observation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
     /// Broker time at which the attach was confirmed, never later than the truth.
     pub at: Timestamp,
@@ -118,7 +121,7 @@ pub struct Attached {
 }
 
 /// What was waiting when the receiver was attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Backlog {
     /// Nothing.
     Empty,
@@ -131,7 +134,7 @@ pub enum Backlog {
 }
 
 /// What the event times of an attachment are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dating {
     /// When it happened (the hub's stamps, or a header named as trusted).
     EventTime,
@@ -150,7 +153,7 @@ pub struct Proof {
 }
 
 /// Why a partition's clock can't advance at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum BlindReason {
     /// No connection, or the receiver was closed.
     LinkDown,
@@ -207,7 +210,7 @@ impl BlindReason {
 }
 
 /// A span in which nothing can be known about a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// The last instant that is known.
     pub from: Timestamp,
@@ -225,7 +228,7 @@ impl Gap {
 }
 
 /// Why there is a gap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum GapReason {
     /// Consecutive messages of a backlog are further apart than `bridge`.
     Hole,

@@ -7,12 +7,13 @@ use super::key::{self, Key, NO_MODULE, PACKED, stored_device_bytes, unpack_uuid}
 use super::signal::Generation;
 use super::time::Timestamp;
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 
 /// Where a record is in its slab.
 pub(crate) type Slot = u32;
 
 /// What is stored of an identity's state. `Late` is online past its window but inside its grace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum State {
     /// Known, never heard.
     Pending,

@@ -66,10 +66,9 @@ impl Shard {
     /// Arms the wheel for the next instant at which the identity has to be looked at, unless it is armed for an earlier one.
     pub(crate) fn arm_next(&mut self, slot: Slot, context: Context<'_>) {
         let record = *self.table.record(slot);
-        if record.flags & flag::GUEST != 0 {
-            return;
-        }
         let next = match record.state {
+            // Its home looks at it; only what was found before it became a guest is decided here.
+            State::Pending | State::Online | State::Late if record.flags & flag::GUEST != 0 => None,
             State::Offline => None,
             State::Deleted => Some(self.facts(slot).deleted_at.plus(TOMBSTONE_MS)),
             State::Pending | State::Online => self.due(slot, context).map(|due| due.late_at),
@@ -121,6 +120,8 @@ impl Shard {
         }
         self.table.record_mut(slot).armed = 0;
         match record.state {
+            // Its home looks at it.
+            State::Pending | State::Online | State::Late if record.flags & flag::GUEST != 0 => {}
             State::Offline => {}
             State::Deleted => {
                 if context.clock.since(self.facts(slot).deleted_at) >= TOMBSTONE_MS {
@@ -144,7 +145,7 @@ impl Shard {
         self.arm_next(slot, context);
     }
 
-    fn look_at(
+    pub(crate) fn look_at(
         &mut self,
         slot: Slot,
         due: Due,
@@ -152,12 +153,12 @@ impl Shard {
         decisions: &mut Vec<Decision>,
     ) {
         let record = *self.table.record(slot);
+        if record.state == State::Online && due.late_at <= context.clock {
+            self.set_state(slot, State::Late);
+        }
         if due.deadline <= context.clock {
             decisions.push(Decision { deadline: due.deadline, slot });
             return;
-        }
-        if record.state == State::Online && due.late_at <= context.clock {
-            self.set_state(slot, State::Late);
         }
         if due.first_deadline <= context.clock {
             let unjudgeable = self.unjudgeable_at(slot, due, context) <= context.clock;

@@ -78,7 +78,7 @@ impl Shard {
         true
     }
 
-    fn remember(&mut self, slot: Slot, verdict: Verdict) {
+    pub(crate) fn remember(&mut self, slot: Slot, verdict: Verdict) {
         self.beside.forget_verdicts(slot, verdict.outage.judged.deadline);
         self.beside.remember(slot, verdict);
         self.table.record_mut(slot).flags |= flag::JUDGED;

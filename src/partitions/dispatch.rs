@@ -8,8 +8,8 @@ use super::Shared;
 use crate::alert::path::PathAlert;
 use crate::alert::{self, Alert, Message, Origin};
 use crate::clock;
-use crate::engine::rules::{Pattern, Policy};
-use crate::engine::{Transition, TransitionKind};
+use crate::engine::Transition;
+use crate::engine::rules::Policy;
 
 /// The queues of the sinks.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ impl Router {
 
     /// Queues the messages that tell an alert about an identity.
     async fn tell(&self, alert: &Alert) {
-        self.send(|sink| alert::message(alert, sink, ordinal(&alert.transition))).await;
+        self.send(|sink| alert::message(alert, sink)).await;
     }
 
     /// Queues the messages that tell an alert about a source.
@@ -43,19 +43,6 @@ impl Router {
                 tracing::warn!(sink = %name, alert_id, "the sink has ended: an alert is not told");
             }
         }
-    }
-}
-
-/// Tells apart several amendments of one outage: the instant that each found, in its low bits. Everything else is told once.
-fn ordinal(transition: &Transition) -> u32 {
-    match transition.kind {
-        TransitionKind::Amended { .. } => {
-            let found = transition.outage.judged.armed_at.as_ms() & i64::from(u32::MAX);
-            u32::try_from(found).unwrap_or(0)
-        }
-        TransitionKind::Offline
-        | TransitionKind::Resolved { .. }
-        | TransitionKind::Retracted { .. } => 0,
     }
 }
 
@@ -92,18 +79,8 @@ impl Shared {
         Origin {
             source: self.key.source.clone(),
             partition: self.key.partition.clone(),
-            rule: rule_name(policy, transition.outage.rule),
+            rule: policy.rule_name(transition.outage.rule),
             observation_lag_ms: clock::wall().since(transition.decided_at).max(0),
         }
     }
-}
-
-/// `default`, or the position and the pattern of a rule.
-fn rule_name(policy: &Policy, index: u16) -> Arc<str> {
-    let Some(rule) = policy.rules.get(usize::from(index)) else { return "default".into() };
-    let text = |pattern: &Pattern| match pattern {
-        Pattern::Exact(text) | Pattern::Glob(text) => text.clone(),
-    };
-    let module = rule.module.as_ref().map(|module| format!("/{}", text(module)));
-    format!("match[{index}] {}{}", text(&rule.device), module.unwrap_or_default()).into()
 }

@@ -22,14 +22,13 @@ impl Partitions {
                 let mut out = Output::default();
                 let reply = {
                     let mut engine = other.engine();
-                    let reply =
-                        engine.partition.told(identity, from.index, &tiding.facts, &mut out);
+                    let reply = engine.partition.told(identity, from.id, &tiding.facts, &mut out);
                     engine.decided.extend(out.transitions.drain(..));
                     reply
                 };
                 other.counters.false_offline.increment(out.false_offline);
                 let mut engine = from.engine();
-                engine.partition.answered(identity, other.index, reply, &mut out);
+                engine.partition.answered(identity, other.id, reply, &mut out);
                 engine.decided.extend(out.transitions);
                 waiting.extend(out.tidings);
             }
@@ -40,7 +39,7 @@ impl Partitions {
     pub(super) fn tell_clocks(&self, to: &Arc<Shared>) {
         let others = self.others(to);
         if !others.is_empty() {
-            let clocks = others.iter().map(|other| (other.index, other.told_clock())).collect();
+            let clocks = others.iter().map(|other| (other.id, other.told_clock())).collect();
             to.engine().partition.foreign_clocks(ForeignClocks::new(clocks));
         }
     }
@@ -49,7 +48,7 @@ impl Partitions {
     fn others(&self, from: &Arc<Shared>) -> Vec<Arc<Shared>> {
         let mut others = self.shared();
         others.retain(|other| {
-            other.index != from.index
+            other.id != from.id
                 && match &from.profile.hub {
                     crate::wire::HubName::Fixed(hub) => other.could_carry(hub),
                     crate::wire::HubName::Property(_) => true,
@@ -62,6 +61,6 @@ impl Partitions {
 fn is_audience(tiding: &Tiding, other: &Shared) -> bool {
     match tiding.to {
         Audience::Everyone => other.could_carry(&tiding.identity.hub),
-        Audience::Home(index) => other.index == index,
+        Audience::Home(id) => other.id == id,
     }
 }

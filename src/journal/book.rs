@@ -1,0 +1,212 @@
+//! The open end of a journal: what the next entry will hold, when it is to be written, and what follows once it is durable.
+
+use std::sync::Arc;
+
+use super::entry::{Entry, Mark, Owed, Record};
+use super::outbox::{MAX_OWED, Outbox};
+use crate::engine::Millis;
+
+/// The most records, messages and marks of one entry, all together: some 16 MB if all are messages. Beyond, nothing more is
+/// applied until it is durable.
+const MAX_OPEN: usize = 16_384;
+
+/// How long things may wait to be written. Boot time, in ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Alerts, and acknowledgements of messages: what comes within it is written together.
+    pub urgent_ms: Millis,
+    /// That a message was delivered: until then a crash delivers it again.
+    pub settled_ms: Millis,
+    /// Everything else: how much of a log is read again after a crash.
+    pub idle_ms: Millis,
+    /// From one snapshot to the next.
+    pub snapshot_ms: Millis,
+}
+
+/// A disk takes a few hundred entries a second: 50 ms add little to what is told, and bound the rate. What is read again of a
+/// log after 5 s, or after a snapshot that is half a minute old, takes well under a second.
+impl Default for Pace {
+    fn default() -> Self {
+        Self { urgent_ms: 50, settled_ms: 200, idle_ms: 5_000, snapshot_ms: 30_000 }
+    }
+}
+
+/// What waits to be written.
+#[derive(Debug)]
+pub struct Book {
+    owner: String,
+    pace: Pace,
+    next: u64,
+    records: Vec<Record>,
+    owed: Vec<Owed>,
+    settled: Vec<Mark>,
+    /// When the next entry is due.
+    due_ms: Option<Millis>,
+    in_flight: Option<InFlight>,
+    snapshot: Option<u64>,
+    snapshot_due_ms: Millis,
+    outbox: Outbox,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    number: u64,
+    owed: Vec<Owed>,
+    /// Nothing is told before the snapshot is durable too: it is the first.
+    awaits_snapshot: bool,
+}
+
+/// How soon something has to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Somebody waits for it.
+    Urgent,
+    /// A crash would repeat something.
+    Settled,
+    /// A crash would cost time.
+    Idle,
+}
+
+impl Book {
+    /// A journal whose next entry has the number `next`. `owner` names this process.
+    pub fn new(owner: String, pace: Pace, next: u64, outbox: Outbox) -> Self {
+        Self {
+            owner,
+            pace,
+            next,
+            records: Vec::new(),
+            owed: Vec::new(),
+            settled: Vec::new(),
+            due_ms: None,
+            in_flight: None,
+            snapshot: None,
+            snapshot_due_ms: 0,
+            outbox,
+        }
+    }
+
+    /// The snapshot that was found at the start, and the time of it.
+    pub fn began_from(&mut self, snapshot: Option<u64>, now_ms: Millis) {
+        self.snapshot = snapshot;
+        self.snapshot_due_ms = match snapshot {
+            Some(_) => now_ms + self.pace.snapshot_ms,
+            None => now_ms,
+        };
+    }
+
+    /// Something was changed.
+    pub fn record(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// A sink has to be told this.
+    pub fn owe(&mut self, sink: &Arc<str>, message: crate::alert::Message, now_ms: Millis) {
+        self.owed.push(Owed { sink: sink.to_string(), message });
+        self.wants(Urgency::Urgent, now_ms);
+    }
+
+    /// A message needs no more telling.
+    pub fn settle(&mut self, mark: Mark, now_ms: Millis) {
+        if self.outbox.settle(mark) {
+            self.settled.push(mark);
+            self.wants(Urgency::Settled, now_ms);
+        }
+    }
+
+    /// An entry is wanted.
+    pub fn wants(&mut self, urgency: Urgency, now_ms: Millis) {
+        let wait_ms = match urgency {
+            Urgency::Urgent => self.pace.urgent_ms,
+            Urgency::Settled => self.pace.settled_ms,
+            Urgency::Idle => self.pace.idle_ms,
+        };
+        let due_ms = now_ms + wait_ms;
+        self.due_ms = Some(self.due_ms.map_or(due_ms, |known_ms| known_ms.min(due_ms)));
+    }
+
+    /// When the next entry is due; `None` while one is being written, or nothing has to be.
+    pub fn due_ms(&self) -> Option<Millis> {
+        self.due_ms.filter(|_| self.in_flight.is_none())
+    }
+
+    /// Whether nothing more may be applied before something is durable or delivered.
+    pub fn is_full(&self) -> bool {
+        let open = self.records.len() + self.owed.len() + self.settled.len();
+        open >= MAX_OPEN || self.outbox.len() + self.owed.len() >= MAX_OWED
+    }
+
+    /// Whether everything is durable.
+    pub fn is_clean(&self) -> bool {
+        self.due_ms.is_none() && self.in_flight.is_none()
+    }
+
+    /// Whether a snapshot is due with the next entry.
+    pub fn wants_snapshot(&self, now_ms: Millis) -> bool {
+        now_ms >= self.snapshot_due_ms
+    }
+
+    /// Closes the open entry: number and content, all but what only the caller knows. One is written at a time, until
+    /// [`Book::committed`]; a retry writes the same bytes again.
+    pub fn take(&mut self, with_snapshot: bool, now_ms: Millis) -> Option<(u64, Entry)> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let number = self.next;
+        let owed = std::mem::take(&mut self.owed);
+        let entry = Entry {
+            owner: self.owner.clone(),
+            snapshot: self.snapshot,
+            records: std::mem::take(&mut self.records),
+            owed: owed.clone(),
+            settled: std::mem::take(&mut self.settled),
+            ..Entry::default()
+        };
+        let awaits_snapshot = with_snapshot && self.snapshot.is_none();
+        self.in_flight = Some(InFlight { number, owed, awaits_snapshot });
+        self.next += 1;
+        self.due_ms = None;
+        if with_snapshot {
+            self.snapshot_due_ms = now_ms + self.pace.snapshot_ms;
+        }
+        Some((number, entry))
+    }
+
+    /// The entry that was taken is durable: what it owes may be told, unless the first snapshot has to be durable before.
+    pub fn committed(&mut self, number: u64) {
+        let is_it = |flight: &mut InFlight| flight.number == number && !flight.awaits_snapshot;
+        if let Some(flight) = self.in_flight.take_if(is_it) {
+            self.outbox.owe(flight.number, flight.owed);
+        }
+    }
+
+    /// A snapshot of everything up to this entry is durable.
+    pub fn snapshot_kept(&mut self, number: u64) {
+        self.snapshot = Some(number);
+        if let Some(flight) = &mut self.in_flight
+            && flight.number == number
+        {
+            flight.awaits_snapshot = false;
+        }
+        self.committed(number);
+    }
+
+    /// What is owed and durable.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// The same to look at.
+    pub fn outbox_ref(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Number of the next entry.
+    pub fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Drops what was not written yet of the changes: what they belong to is derived again after a crash.
+    pub fn forget_records(&mut self) {
+        self.records.clear();
+    }
+}
