@@ -2,6 +2,11 @@
 # One static program and the public root certificates on an empty image: no shell, no package, nothing to patch but us.
 #
 #   docker build --tag lastseen:0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" .
+#   docker run --rm lastseen:0.1.0 demo
+#   docker run --read-only --volume "$PWD/etc:/etc/lastseen:ro" --volume lastseen:/var/lib/lastseen lastseen:0.1.0
+#
+# The last one reads etc/lastseen.yaml; it should say `store: { path: /var/lib/lastseen }`, which is the user's own folder, and
+# `http: { listen: "0.0.0.0:8080" }` if somebody outside is to scrape.
 #
 # The base is pinned by version. Pin it by digest too where you build (`docker buildx imagetools inspect` shows it): a tag
 # can be moved, and its digest can't be known from the sources.

@@ -54,6 +54,14 @@ for values in "$work/readme.yaml" "$work/chart_readme.yaml"; do
     quiet "$values is valid" "$tools/venv/bin/kubernetes-validate" --kubernetes-version 1.34 --strict --no-warn "$work/render.yaml"
 done
 if grep --line-number --extended-regexp ' +$' -r helm/lastseen/templates helm/lastseen/files; then complain "blanks at the ends of lines"; fi
+# What the person at the terminal reads. Helm 3 renders it only with a cluster.
+for name in smallest bare; do
+    "$tools/helm4" install watch "$chart" --namespace fleet --dry-run=client --values "tests/chart/values/$name.yaml" |
+        sed -n '/^NOTES:/,$p' >"$work/notes.$name"
+    grep --quiet 'helm -n fleet test watch' "$work/notes.$name" || complain "NOTES.txt of $name names no next step"
+done
+grep --quiet 'nobody is told about an outage' "$work/notes.bare" || complain "NOTES.txt does not miss sinks"
+if grep --quiet 'nobody is told about an outage' "$work/notes.smallest"; then complain "NOTES.txt misses sinks that there are"; fi
 quiet "package" "$tools/helm4" package "$chart" --destination "$work"
 
 echo "- refused values"

@@ -1,6 +1,6 @@
 //! What the chart in `helm/lastseen` renders, against the real thing: `lastseen.yaml` is read by the configuration reader,
 //! and the alerts name metrics and reasons that there are. `tests/chart.sh` holds the golden renders to the chart.
-#![expect(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 use std::collections::BTreeSet;
 use std::fs;
