@@ -4,10 +4,12 @@ use clap::{Parser, Subcommand};
 
 mod demo;
 mod demo_args;
+mod health;
 mod run;
 
 pub use demo::run as demo;
 pub use demo_args::DemoArgs;
+pub use health::{HealthArgs, run as health};
 pub use run::{RunArgs, RunError, run};
 
 /// What a stranger reads first.
@@ -20,6 +22,7 @@ silent because the broker, the link or lastseen itself was down. It only reads: 
 const EXAMPLES: &str = "Examples:
   lastseen demo                          see it work: hub, fleet and receiver in this process, nothing to install
   lastseen run --config lastseen.yaml    watch a real fleet
+  lastseen health --ready                is it attached, and has it caught up?
 
 Exit status: 0 ended as asked; 1 failed; 2 wrong arguments; 64 wrong configuration (nothing was started);
 130 or 143 ended at once by a second Ctrl-C or SIGTERM.";
@@ -40,6 +43,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show the whole job on a simulated fleet, in one process and within a minute
     Demo(DemoArgs),
+    /// Ask a running lastseen whether it is alive, or ready
+    Health(HealthArgs),
 }
 
 #[cfg(test)]
@@ -74,6 +79,10 @@ mod tests {
             "lastseen demo --silence 101",
             "lastseen demo --silence NaN",
             "lastseen demo --devices 0",
+            "lastseen health --timeout 2",
+            "lastseen health --timeout 0s",
+            "lastseen health --url 127.0.0.1:8080 --config x",
+            "lastseen health --url http://127.0.0.1:8080/livez --ready",
         ] {
             assert!(Cli::try_parse_from(words.split(' ')).is_err(), "{words}");
         }

@@ -40,6 +40,7 @@ fn start() -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Demo(args) => cli::demo(args, log_filter.as_deref()).await,
+            Command::Health(args) => cli::health(args).await,
         }
     });
     // A read of standard input can't be taken back, so the threads that are left are not waited for.

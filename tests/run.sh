@@ -93,9 +93,11 @@ else
     section "dependency policy" cargo_deny --locked check --hide-inclusion-graph licenses bans sources
     section "documentation" documentation
     section "test parts" test_parts
+    section "chart" bash tests/chart.sh
     section "tests" cargo test --locked
     section "demo, as in the README" cargo run --locked --release -- demo --devices 300 --interval 500ms --window 2s --duration 15s --json
     section "memory of a million devices" cargo bench --locked --bench memory
+    section "image" bash tests/image.sh
     if [ -e tests/fuzz.sh ]; then
         section "fuzz" bash tests/fuzz.sh "${FUZZ_SECONDS:-20}"
     fi

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -110,11 +110,37 @@ impl Section<'_> {
             return;
         };
         let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        if mode & more_than_needed(metadata.uid()) != 0 {
             self.warn(
                 key,
                 &format!("{} can be read by others (mode {mode:o}): chmod 600 it", path.display()),
             );
+        }
+    }
+}
+
+/// The bits of a mode that open a secret to more than its reader. What root keeps for a service is read through its group:
+/// so Kubernetes mounts a Secret ("Configure a Security Context for a Pod", `fsGroup`).
+const fn more_than_needed(owner: u32) -> u32 {
+    const ROOT: u32 = 0;
+    if owner == ROOT { 0o037 } else { 0o077 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::more_than_needed;
+
+    #[test]
+    fn a_group_may_read_what_root_keeps_for_it_and_nothing_of_anybody_else() {
+        for (owner, mode, is_open) in [
+            (0, 0o440, false),
+            (0, 0o640, false),
+            (0, 0o660, true),
+            (0, 0o444, true),
+            (1000, 0o600, false),
+            (1000, 0o640, true),
+        ] {
+            assert_eq!(mode & more_than_needed(owner) != 0, is_open, "{owner} {mode:o}");
         }
     }
 }
