@@ -38,6 +38,15 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Firing, Self::Resolved, Self::Retracted, Self::Amended, Self::Updated];
+
+    /// The status with this name, as [`Status::as_str`] gives it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
     /// What a transition tells about its outage.
     pub fn of(transition: &Transition) -> Self {
         match transition.kind {
