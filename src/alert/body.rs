@@ -11,9 +11,13 @@ use super::id::{self, AlertId};
 use super::{Alert, Message};
 
 mod path;
+mod self_health;
 mod summary;
+mod watchdog;
 
 pub use path::path_message;
+pub use self_health::self_message;
+pub use watchdog::watchdog_message;
 
 /// Upper bound of a body, in bytes: what Standard Webhooks 1.0.0 ("Payload size") recommends as the most.
 pub const MAX_BODY_BYTES: usize = 20_000;
