@@ -14,15 +14,18 @@ use crate::api::health::{self, Health, Readiness};
 use crate::clock;
 use crate::config::{Config, SourceConfig, SourceKind, WebhookConfig};
 use crate::engine::{BlindReason, ClockSettings};
-use crate::metrics::{self, DEAD_LETTERS_REMOVED, Metrics};
+use crate::metrics::{self, DEAD_LETTERS_REMOVED, DELIVERY_LETTERS_REMOVED, Metrics};
 use crate::partitions::{Environment, Partitions, Paths, Router, Workers};
 use crate::shutdown::Supervisor;
+use crate::sink::webhook::{self, Ports};
 use crate::source::{self, SourceContext, SourceStatus};
-use crate::store::dead_letter::DeadLetters;
+use crate::store::dead_letter::{DeadLetters, DeliveryLetters};
 use crate::wire::{EventTimeFrom, Profile, Stamps};
 
 /// The most messages that wait for one sink; then partitions wait, and their sources give no more credit.
 const SINK_QUEUE: usize = 1_024;
+/// The most settlements, and the most notices, that wait to be taken note of.
+const REPORT_QUEUE: usize = 1_024;
 /// How often gauges are computed, and the paths looked at.
 const PUBLISH: Duration = Duration::from_secs(1);
 
@@ -61,7 +64,10 @@ impl App {
         let dead_letters =
             DeadLetters::open(&config.store.path, config.store.dead_letter_bytes, removed)?;
         let mut supervisor = Supervisor::new(stop.clone());
-        let router = start_sinks(&mut supervisor, config.sinks, &metrics, &stop);
+        let removed = metrics.counter(DELIVERY_LETTERS_REMOVED, &[]);
+        let undelivered =
+            DeliveryLetters::open(&config.store.path, config.store.dead_letter_bytes, removed)?;
+        let router = start_sinks(&mut supervisor, config.sinks, &undelivered, &metrics, &stop);
         let (partitions, workers) = Partitions::new(Environment {
             policy: Arc::new(config.policy),
             clock: ClockSettings {
@@ -129,19 +135,33 @@ impl App {
 fn start_sinks(
     supervisor: &mut Supervisor,
     sinks: Vec<WebhookConfig>,
+    letters: &DeliveryLetters,
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
 ) -> Router {
+    let (settled, mut settlements) = mpsc::channel(REPORT_QUEUE);
+    let (notices, mut noticed) = mpsc::channel(REPORT_QUEUE);
     let queues = sinks.into_iter().map(|sink| {
-        let (queue, messages) = mpsc::channel(SINK_QUEUE);
+        let (queue, parcels) = mpsc::channel(SINK_QUEUE);
         let name = sink.name.clone();
+        let (settled, notices) = (settled.clone(), notices.clone());
+        let ports = Ports { queue: parcels, settled, letters: letters.clone(), notices };
         let (metrics, stop) = (metrics.clone(), stop.clone());
         supervisor.spawn(format!("sink {name}"), async move {
-            Ok(crate::sink::webhook::run(sink, messages, metrics, stop).await?)
+            Ok(webhook::run(sink, ports, metrics, stop).await?)
         });
         (name, queue)
     });
-    Router::new(queues.collect())
+    let router = Router::new(queues.collect());
+    supervisor.spawn_finite("reports of the sinks", async move {
+        // Ends with the last sink.
+        drop((settled, notices));
+        let settled = async { while settlements.recv().await.is_some() {} };
+        let noticed = async { while noticed.recv().await.is_some() {} };
+        tokio::join!(settled, noticed);
+        Ok(())
+    });
+    router
 }
 
 fn start_workers(

@@ -1,6 +1,7 @@
 //! From decisions to the sinks' queues.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -10,17 +11,20 @@ use crate::alert::{self, Alert, Message, Origin};
 use crate::clock;
 use crate::engine::rules::{Pattern, Policy};
 use crate::engine::{Transition, TransitionKind};
+use crate::sink::{Parcel, Ticket};
 
 /// The queues of the sinks.
 #[derive(Clone, Debug, Default)]
 pub struct Router {
-    sinks: Vec<(Arc<str>, mpsc::Sender<Message>)>,
+    sinks: Vec<(Arc<str>, mpsc::Sender<Parcel>)>,
+    /// Number of the next message.
+    next: Arc<AtomicU64>,
 }
 
 impl Router {
     /// Every message goes to every sink.
-    pub fn new(sinks: Vec<(Arc<str>, mpsc::Sender<Message>)>) -> Self {
-        Self { sinks }
+    pub fn new(sinks: Vec<(Arc<str>, mpsc::Sender<Parcel>)>) -> Self {
+        Self { sinks, next: Arc::default() }
     }
 
     /// Queues the messages that tell an alert about an identity.
@@ -33,13 +37,19 @@ impl Router {
         self.send(|sink| alert::path_message(alert, sink)).await;
     }
 
+    fn parcel(&self, message: Message) -> Parcel {
+        let entry = self.next.fetch_add(1, Ordering::Relaxed);
+        let ticket = Ticket { book: 0, entry, index: 0 };
+        Parcel { message, ticket, may_have_arrived: false }
+    }
+
     /// Queues a message for each sink, rendered for it; waits while a queue is full. A sink that has ended gets nothing: the
     /// process is ending with it.
     async fn send(&self, render: impl Fn(&str) -> Message) {
         for (name, queue) in &self.sinks {
             let message = render(name);
             let alert_id = message.alert_id.clone();
-            if queue.send(message).await.is_err() {
+            if queue.send(self.parcel(message)).await.is_err() {
                 tracing::warn!(sink = %name, alert_id, "the sink has ended: an alert is not told");
             }
         }
