@@ -26,7 +26,7 @@
 //! | [`partitions`] | the last-seen map: a `DashMap` from partition to engine, one worker each, the way to the sinks |
 //! | [`sink`] | adapters out: webhooks with retries, an address guard and limits; every parcel is settled once |
 //! | [`store`] | what is on disk: dead letters of what could not be read, and of what could not be delivered |
-//! | [`api`] | health and metrics over HTTP |
+//! | [`api`] | health and metrics over HTTP, and the data of the fleet on loopback |
 //! | [`devhub`] | the embedded development hub and a simulated fleet, for the demo and the tests |
 //! | [`cli`] | one command per file |
 //!

@@ -37,6 +37,14 @@ impl Router {
         self.send(|sink| alert::path_message(alert, sink)).await;
     }
 
+    /// Queues a message of the dead letters for its sink again, if there is room: then true. `None` if there is no such
+    /// sink any more. Somebody asked for it, so it is never cancelled.
+    pub(super) fn replay(&self, sink: &str, message: Message) -> Option<bool> {
+        let (_, queue) = self.sinks.iter().find(|(name, _)| **name == *sink)?;
+        let parcel = Parcel { may_have_arrived: true, ..self.parcel(message) };
+        Some(queue.try_send(parcel).is_ok())
+    }
+
     fn parcel(&self, message: Message) -> Parcel {
         let entry = self.next.fetch_add(1, Ordering::Relaxed);
         let ticket = Ticket { book: 0, entry, index: 0 };
