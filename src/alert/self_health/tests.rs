@@ -79,6 +79,22 @@ fn a_sink_that_is_disabled_meanwhile_fires_again_under_the_same_id() {
 }
 
 #[test]
+fn an_alert_of_an_earlier_process_ends_under_its_own_id() {
+    let mut world = World::default();
+    world.notice(&Notice::Disabled { sink: sink("ops") });
+    world.notice(&given_up("lab"));
+    let open: Vec<SelfAlert> = world.watch.open().cloned().collect();
+    let about_all = SelfAlert::firing(SelfReason::Storage, None, MIDNIGHT, MIDNIGHT);
+    let restored = DeliveryWatch::restored(open.iter().cloned().chain([about_all]));
+    let mut world = World { watch: restored, now_ms: 1_000 };
+    assert!(world.watch.open().eq(&open));
+    assert_eq!(world.notice(&delivering("ops")), None);
+    let ended = world.look_after(CLEAR_AFTER_MS);
+    assert_eq!(ended.iter().map(|alert| alert.id).collect::<Vec<_>>(), [open[1].id]);
+    assert!(world.watch.open().eq(&open[..1]));
+}
+
+#[test]
 fn no_more_sinks_are_watched_than_there_can_be() {
     let mut world = World::default();
     for number in 0..2 * MAX_SINKS {
