@@ -11,12 +11,14 @@ pub mod body;
 pub mod id;
 pub mod mute;
 pub mod path;
+pub mod self_health;
 pub mod signature;
+pub mod watchdog;
 
 #[cfg(test)]
 pub(crate) mod sample;
 
-pub use body::{message, path_message};
+pub use body::{message, path_message, self_message, watchdog_message};
 
 /// Where a transition was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,10 +47,10 @@ pub struct Alert {
 pub struct Message {
     /// `webhook-id`: hash of (alert id, sink, status, ordinal).
     pub message_id: String,
-    /// Stable id of the outage: hash of (hub, identity, kind, event time that armed the deadline), or of (source, time at
-    /// which it was first told).
+    /// Stable id of the outage: hash of (hub, identity, kind, event time that armed the deadline), or of (source or part of
+    /// the service, time at which it was first told).
     pub alert_id: String,
-    /// Orders messages of one identity, or of one source: messages with the same lane are delivered in order.
+    /// Orders messages of one identity, one source or one part of the service: messages with the same lane are delivered in order.
     pub lane: u64,
     /// Where the outage stands by it. An end whose beginning never reached the sink needs no telling.
     pub status: body::Status,

@@ -5,24 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::path::PathLimits;
+use crate::api::data;
 use crate::api::health::{self, Health, Readiness};
 use crate::clock;
-use crate::config::{Config, SourceConfig, SourceKind, WebhookConfig};
+use crate::config::{ApiConfig, Config, SourceConfig, SourceKind, WebhookConfig};
 use crate::engine::{BlindReason, ClockSettings};
-use crate::metrics::{self, DEAD_LETTERS_REMOVED, Metrics};
-use crate::partitions::{Environment, Partitions, Paths, Router, Workers};
+use crate::metrics::{self, DEAD_LETTERS_REMOVED, DELIVERY_LETTERS_REMOVED, Metrics};
+use crate::partitions::{Environment, FleetData, Partitions, Paths, Router, Workers};
 use crate::shutdown::Supervisor;
+use crate::sink::webhook::{self, Ports};
 use crate::source::{self, SourceContext, SourceStatus};
-use crate::store::dead_letter::DeadLetters;
+use crate::store::dead_letter::{DeadLetters, DeliveryLetters};
 use crate::wire::{EventTimeFrom, Profile, Stamps};
 
 /// The most messages that wait for one sink; then partitions wait, and their sources give no more credit.
 const SINK_QUEUE: usize = 1_024;
+/// The most settlements, and the most notices, that wait to be taken note of.
+const REPORT_QUEUE: usize = 1_024;
 /// How often gauges are computed, and the paths looked at.
 const PUBLISH: Duration = Duration::from_secs(1);
 
@@ -36,6 +41,7 @@ pub struct App {
     supervisor: Supervisor,
     partitions: Arc<Partitions>,
     http_address: SocketAddr,
+    api_address: Option<SocketAddr>,
     drain: Duration,
 }
 
@@ -57,11 +63,16 @@ impl App {
             .await
             .with_context(|| format!("http.listen: {} can't be bound", config.http.listen))?;
         let http_address = listener.local_addr()?;
+        let api = bind_api(config.api).await?;
+        let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
         let removed = metrics.counter(DEAD_LETTERS_REMOVED, &[]);
         let dead_letters =
             DeadLetters::open(&config.store.path, config.store.dead_letter_bytes, removed)?;
         let mut supervisor = Supervisor::new(stop.clone());
-        let router = start_sinks(&mut supervisor, config.sinks, &metrics, &stop);
+        let removed = metrics.counter(DELIVERY_LETTERS_REMOVED, &[]);
+        let undelivered =
+            DeliveryLetters::open(&config.store.path, config.store.dead_letter_bytes, removed)?;
+        let router = start_sinks(&mut supervisor, config.sinks, &undelivered, &metrics, &stop);
         let (partitions, workers) = Partitions::new(Environment {
             policy: Arc::new(config.policy),
             clock: ClockSettings {
@@ -96,17 +107,15 @@ impl App {
         let render = prometheus.clone();
         let health = Health { readiness, metrics: Arc::new(move || render.render()) };
         let stopped = stop.clone();
-        supervisor.spawn("http", async move {
-            health::serve(listener, health, stopped).await;
-            Ok(())
-        });
-        supervisor.spawn("metrics", async move {
-            metrics::upkeep(prometheus, stop).await;
-            Ok(())
-        });
+        supervisor.spawn("http", health::serve(listener, health, stopped).map(Ok));
+        if let Some(listener) = api {
+            let data = Arc::new(FleetData::new(partitions.clone(), undelivered));
+            supervisor.spawn("api", data::serve(listener, data, stop.clone()).map(Ok));
+        }
+        supervisor.spawn("metrics", metrics::upkeep(prometheus, stop).map(Ok));
         let drain = Duration::from_millis(config.shutdown_deadline_ms.unsigned_abs());
         tracing::info!(http = %http_address, "ready to read");
-        Ok(Self { supervisor, partitions, http_address, drain })
+        Ok(Self { supervisor, partitions, http_address, api_address, drain })
     }
 
     /// Read-only: what the partitions look like.
@@ -119,29 +128,54 @@ impl App {
         self.http_address
     }
 
+    /// Where the data of the fleet is served, if it is.
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api_address
+    }
+
     /// Runs until the token given to [`App::build`] is cancelled, or until a part fails.
     pub async fn run(self) -> anyhow::Result<()> {
         Ok(self.supervisor.run(self.drain).await?)
     }
 }
 
+async fn bind_api(api: Option<ApiConfig>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(ApiConfig { listen }) = api else { return Ok(None) };
+    let bound = TcpListener::bind(listen).await;
+    Ok(Some(bound.with_context(|| format!("api.listen: {listen} can't be bound"))?))
+}
+
 /// Sinks outlive the workers, so that what was decided is still sent while the process drains.
 fn start_sinks(
     supervisor: &mut Supervisor,
     sinks: Vec<WebhookConfig>,
+    letters: &DeliveryLetters,
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
 ) -> Router {
+    let (settled, mut settlements) = mpsc::channel(REPORT_QUEUE);
+    let (notices, mut noticed) = mpsc::channel(REPORT_QUEUE);
     let queues = sinks.into_iter().map(|sink| {
-        let (queue, messages) = mpsc::channel(SINK_QUEUE);
+        let (queue, parcels) = mpsc::channel(SINK_QUEUE);
         let name = sink.name.clone();
+        let (settled, notices) = (settled.clone(), notices.clone());
+        let ports = Ports { queue: parcels, settled, letters: letters.clone(), notices };
         let (metrics, stop) = (metrics.clone(), stop.clone());
         supervisor.spawn(format!("sink {name}"), async move {
-            Ok(crate::sink::webhook::run(sink, messages, metrics, stop).await?)
+            Ok(webhook::run(sink, ports, metrics, stop).await?)
         });
         (name, queue)
     });
-    Router::new(queues.collect())
+    let router = Router::new(queues.collect());
+    supervisor.spawn_finite("reports of the sinks", async move {
+        // Ends with the last sink.
+        drop((settled, notices));
+        let settled = async { while settlements.recv().await.is_some() {} };
+        let noticed = async { while noticed.recv().await.is_some() {} };
+        tokio::join!(settled, noticed);
+        Ok(())
+    });
+    router
 }
 
 fn start_workers(

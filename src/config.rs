@@ -8,9 +8,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::alert::self_health::MAX_SINKS;
 use crate::engine::Millis;
 use crate::engine::rules::Policy;
 
+mod api;
 mod clock;
 mod duration;
 mod http;
@@ -25,6 +27,7 @@ mod store;
 mod suggest;
 mod yaml;
 
+pub use api::ApiConfig;
 pub use clock::ClockConfig;
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use http::HttpConfig;
@@ -61,6 +64,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Health and metrics.
     pub http: HttpConfig,
+    /// The data of the fleet over HTTP, if it is asked for.
+    pub api: Option<ApiConfig>,
     /// Logs.
     pub log: LogConfig,
     /// How long SIGTERM may take (`shutdown.deadline`).
@@ -115,10 +120,15 @@ fn read_root(root: &Section<'_>) -> Option<Config> {
     if sinks.is_empty() {
         root.warn("sinks", "none is configured: nobody is told about an outage");
     }
+    if sinks.len() > MAX_SINKS {
+        let remedy = format!("name at most {MAX_SINKS}, and let one of them tell the others");
+        root.problem("sinks", Some(&sinks.len().to_string()), "are too many sinks", remedy);
+    }
     check_names(root, "sources");
     check_names(root, "sinks");
     let store = root.child("store", StoreConfig::read);
     let http = root.child("http", HttpConfig::read);
+    let api = root.optional_child("api", ApiConfig::read);
     let log = root.child("log", LogConfig::read);
     let deadline =
         root.child("shutdown", |shutdown| shutdown.duration("deadline", 1_000..=MAX_SHUTDOWN_MS));
@@ -129,6 +139,7 @@ fn read_root(root: &Section<'_>) -> Option<Config> {
         sinks: sinks.into_iter().collect::<Option<_>>()?,
         store,
         http,
+        api,
         log,
         shutdown_deadline_ms: deadline.unwrap_or(DEFAULT_SHUTDOWN_MS),
     })

@@ -8,6 +8,7 @@
 pub mod book;
 pub mod desk;
 pub mod entry;
+pub mod fleet;
 pub mod frame;
 pub mod outbox;
 pub mod stored;
@@ -18,6 +19,7 @@ mod tests;
 pub use book::{Book, Pace};
 pub use desk::{Desk, Moment, Read, Setup, Taken};
 pub use entry::{Entry, Mark, Owed, Record};
+pub use fleet::{FleetDesk, FleetState};
 pub use frame::FrameError;
 pub use outbox::{Next, Outbox};
 pub use stored::{Resume, Snapshot, Stored};

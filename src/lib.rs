@@ -22,11 +22,11 @@
 //! | [`source`] | adapters in: `event_hubs`, `amqp10`, `amqp091`, `file`. A source says what it was given and what it can prove |
 //! | [`wire`] | PURE: raw messages into signals. Section scanner, header tables, recorded lines; nothing recursive over input |
 //! | [`engine`] | PURE: clock, last-seen table, timer wheel, rules, verdicts, placement |
-//! | [`alert`] | PURE: stable ids, canonical JSON, signature, muting of old history, the path alert |
+//! | [`alert`] | PURE: stable ids, canonical JSON, signature, muting of old history, the path alert, alerts about ourselves |
 //! | [`partitions`] | the last-seen map: a `DashMap` from partition to engine, one worker each, the way to the sinks |
-//! | [`sink`] | adapters out: webhooks with retries, an address guard and limits |
-//! | [`store`] | what is on disk: dead letters |
-//! | [`api`] | health and metrics over HTTP |
+//! | [`sink`] | adapters out: webhooks with retries, an address guard and limits; every parcel is settled once |
+//! | [`store`] | what is on disk: dead letters of what could not be read, and of what could not be delivered |
+//! | [`api`] | health and metrics over HTTP, and the data of the fleet on loopback |
 //! | [`devhub`] | the embedded development hub and a simulated fleet, for the demo and the tests |
 //! | [`cli`] | one command per file |
 //!
@@ -114,7 +114,10 @@
 //!    the judged pair, the cause, the rule, the place of the last heartbeat, and whether the route was proven.
 //! 2. The transition becomes an [`alert::Alert`] with an id that is a hash of what was judged, so that the same log gives
 //!    the same id whoever reads it, and one message per sink, rendered once.
-//! 3. The sink signs each attempt, keeps the order per identity, and retries for days.
+//! 3. The sink signs each attempt, keeps the order per identity, and retries for days. What becomes of each parcel is said
+//!    once, after what has to be durable is: a message that is given up is in the dead letters first. An alert that ends
+//!    before anything about it can have reached the receiver is not told there at all. On a stop nothing overtakes: what
+//!    waits for its retry stays owed, with everything behind it in its lane.
 //!
 //! # What is deliberately absent
 //!

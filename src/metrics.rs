@@ -50,6 +50,9 @@ catalogue! {
     DELIVERIES, Counter, "lastseen_deliveries_total", "Attempts to deliver an alert, by sink and outcome.";
     DELIVERY_SECONDS, Histogram, "lastseen_delivery_seconds", "Duration of a delivery attempt, by sink.";
     WAITING, Gauge, "lastseen_waiting_messages", "Alert messages not yet delivered, by sink.";
+    DELIVERY_LETTERS_REMOVED, Counter, "lastseen_delivery_dead_letters_removed_total", "Delivery dead letters removed because newer ones needed the room.";
+    DELIVERY_LETTERS_FAILED, Counter, "lastseen_delivery_dead_letters_failed_total", "Delivery dead letters that could not be written and are written later, by sink.";
+    NOTICES_DROPPED, Counter, "lastseen_delivery_notices_dropped_total", "Notices of a failing or recovered sink that found no room, by sink.";
     FALSE_OFFLINE, Counter, "lastseen_false_offline_total", "Verdicts that a later-read heartbeat proved false.";
     TRANSITIONS, Counter, "lastseen_transitions_total", "Changes of state decided, by source and kind.";
     IDENTITIES, Gauge, "lastseen_identities", "Identities known, by source and state.";

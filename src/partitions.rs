@@ -24,11 +24,13 @@ use crate::wire::{HubName, Profile};
 
 mod batch;
 mod counters;
+mod data;
 mod dispatch;
 mod paths;
 mod placement;
 mod worker;
 
+pub use data::FleetData;
 pub use dispatch::Router;
 pub use paths::Paths;
 
@@ -164,15 +166,19 @@ impl Partitions {
 
     /// What all partitions look like, in the order of their keys.
     pub fn view(&self) -> Vec<PartitionView> {
-        let (wall, due_ms) = (clock::wall(), self.policy().smallest_due_ms());
-        let look = |shared: Arc<Shared>| {
-            let (key, stats) = (shared.key.clone(), shared.engine().partition.stats());
-            let sight = PartitionSight::of(key.partition.clone(), &stats, wall, due_ms);
-            PartitionView { key, stats, sight }
-        };
-        let mut view: Vec<PartitionView> = self.shared().into_iter().map(look).collect();
+        let wall = clock::wall();
+        let mut view: Vec<PartitionView> =
+            self.shared().iter().map(|shared| self.look_at(shared, wall)).collect();
         view.sort_by(|a, b| a.key.cmp(&b.key));
         view
+    }
+
+    /// What one of them looks like.
+    fn look_at(&self, shared: &Shared, wall: Timestamp) -> PartitionView {
+        let (key, stats) = (shared.key.clone(), shared.engine().partition.stats());
+        let due_ms = self.policy().smallest_due_ms();
+        let sight = PartitionSight::of(key.partition.clone(), &stats, wall, due_ms);
+        PartitionView { key, stats, sight }
     }
 
     /// Sets the gauges from what the partitions look like.

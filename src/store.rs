@@ -1,3 +1,3 @@
-//! What is kept on disk: dead letters only, so far.
+//! What is kept on disk: dead letters of both kinds, so far.
 
 pub mod dead_letter;

@@ -120,6 +120,7 @@ fn config(connection_string: &str, receiver: SocketAddr, store: &Path) -> Config
         }],
         store: StoreConfig { path: store.to_owned(), dead_letter_bytes: 1 << 20 },
         http: HttpConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) },
+        api: None,
         log: LogConfig { level: "warn".to_owned(), format: LogFormat::Text },
         shutdown_deadline_ms: 5_000,
     }

@@ -11,9 +11,13 @@ use super::id::{self, AlertId};
 use super::{Alert, Message};
 
 mod path;
+mod self_health;
 mod summary;
+mod watchdog;
 
 pub use path::path_message;
+pub use self_health::self_message;
+pub use watchdog::watchdog_message;
 
 /// Upper bound of a body, in bytes: what Standard Webhooks 1.0.0 ("Payload size") recommends as the most.
 pub const MAX_BODY_BYTES: usize = 20_000;
@@ -38,6 +42,15 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Firing, Self::Resolved, Self::Retracted, Self::Amended, Self::Updated];
+
+    /// The status with this name, as [`Status::as_str`] gives it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
     /// What a transition tells about its outage.
     pub fn of(transition: &Transition) -> Self {
         match transition.kind {

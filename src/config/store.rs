@@ -18,7 +18,7 @@ const MAX_DEAD_LETTER_BYTES: i64 = 1024 * 1024 * 1024 * 1024;
 pub struct StoreConfig {
     /// Folder.
     pub path: PathBuf,
-    /// Most bytes of ingest dead letters; the oldest go first.
+    /// Most bytes of the ingest dead letters, and of the delivery dead letters; the oldest go first.
     pub dead_letter_bytes: u64,
 }
 

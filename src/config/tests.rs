@@ -333,6 +333,40 @@ fn a_policy_that_may_do_everything_is_warned_about() {
 }
 
 #[test]
+fn the_api_is_off_unless_asked_for_and_listens_on_loopback_only() {
+    let folder = Folder::new();
+    assert_eq!(folder.config(&with("")).api, None);
+    for (yaml, listen) in [
+        ("api: {}", "127.0.0.1:8081"),
+        ("api: { listen: 127.0.0.9:0 }", "127.0.0.9:0"),
+        ("api: { listen: '[::1]:1' }", "[::1]:1"),
+    ] {
+        let listen = listen.parse().expect("an address");
+        assert_eq!(folder.config(&with(yaml)).api, Some(ApiConfig { listen }));
+    }
+    for open in ["0.0.0.0:8081", "[::]:8081", "10.0.0.1:8081", "[::ffff:127.0.0.1]:1"] {
+        let all = folder.mistakes(&with(&format!("api: {{ listen: '{open}' }}"))).join("\n");
+        let expected = format!("api.listen: value '{open}': is no loopback address");
+        assert!(all.contains(&expected) && all.contains("token"), "{all}");
+    }
+}
+
+#[test]
+fn more_sinks_than_are_watched_are_refused() {
+    let folder = Folder::new();
+    let sinks = |count: usize| {
+        let sink = |n| {
+            format!(
+                "  - {{ name: s{n}, type: webhook, url: 'https://h', secret_file: ops.whsec }}\n"
+            )
+        };
+        with(&format!("sinks:\n{}", (0..count).map(sink).collect::<String>()))
+    };
+    assert!(folder.load(&sinks(32)).is_ok());
+    assert!(folder.mistakes(&sinks(33)).join("").contains("sinks: value '33': are too many sinks"));
+}
+
+#[test]
 fn the_bridge_is_the_smallest_grace_unless_it_is_set_and_a_longer_one_is_warned_about() {
     let folder = Folder::new();
     let rules =

@@ -135,11 +135,6 @@ impl Book {
         open >= MAX_OPEN || self.outbox.len() + self.owed.len() >= MAX_OWED
     }
 
-    /// Whether everything is durable.
-    pub fn is_clean(&self) -> bool {
-        self.due_ms.is_none() && self.in_flight.is_none()
-    }
-
     /// Whether a snapshot is due with the next entry.
     pub fn wants_snapshot(&self, now_ms: Millis) -> bool {
         now_ms >= self.snapshot_due_ms
@@ -190,23 +185,34 @@ impl Book {
         self.committed(number);
     }
 
+    /// What the entry that was taken owes may be told although it is not durable: only for what may be told twice under two
+    /// ids.
+    pub fn release(&mut self, number: u64) {
+        if let Some(flight) = self.in_flight.as_mut().filter(|flight| flight.number == number) {
+            self.outbox.owe(number, std::mem::take(&mut flight.owed));
+        }
+    }
+
+    /// Everything owed at the end of an entry that was just taken: sink, and where the message stands.
+    pub fn owed_at(&self, number: u64, entry: &Entry) -> Vec<(String, Mark)> {
+        let known = self.outbox.marks().map(|(sink, mark)| (sink.to_owned(), mark));
+        let new = (0..).zip(&entry.owed);
+        let new = new.map(|(index, owed)| (owed.sink.clone(), Mark { entry: number, index }));
+        known.chain(new).collect()
+    }
+
     /// What is owed and durable.
     pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
     }
 
-    /// The same to look at.
-    pub fn outbox_ref(&self) -> &Outbox {
-        &self.outbox
+    /// How many messages are owed, those that are not durable yet included.
+    pub fn owed(&self) -> usize {
+        self.outbox.len() + self.owed.len()
     }
 
     /// Number of the next entry.
     pub fn next_number(&self) -> u64 {
         self.next
-    }
-
-    /// Drops what was not written yet of the changes: what they belong to is derived again after a crash.
-    pub fn forget_records(&mut self) {
-        self.records.clear();
     }
 }

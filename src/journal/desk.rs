@@ -40,6 +40,8 @@ pub struct Setup {
     pub sinks: Arc<[Arc<str>]>,
     /// Messages can be read again, under the same event times.
     pub has_log: bool,
+    /// Reading can go on from a place. True for every log, and for a stream whose messages are dated by their receipt.
+    pub has_places: bool,
     /// Names this process in what it writes.
     pub owner: String,
     /// How soon things are written.
@@ -102,6 +104,8 @@ pub struct Desk {
     acknowledge_in_flight: Option<(u64, i64)>,
     /// The place in the log of the last entry.
     written: Option<i64>,
+    /// Something of the journal could not be read: nothing is known before the next attachment.
+    is_damaged: bool,
 }
 
 /// The way from a snapshot to the end of the journal.
@@ -161,6 +165,7 @@ impl Desk {
             acknowledge: None,
             acknowledge_in_flight: None,
             written: None,
+            is_damaged: stored.damaged,
             setup,
         };
         if is_usable {
@@ -189,7 +194,7 @@ impl Desk {
 
     /// Where its source goes on; `None`: where the configuration says.
     pub fn resume(&self) -> Option<Resume> {
-        if !self.setup.has_log {
+        if !self.setup.has_places {
             return None;
         }
         let clock = self.engine.clock_image();
@@ -219,6 +224,9 @@ impl Desk {
             if clock.stream() == attached.stream {
                 self.lose(attached, out);
             }
+        }
+        if std::mem::take(&mut self.is_damaged) {
+            self.lose(attached, out);
         }
         if std::mem::take(&mut self.is_new) && replays(attached.backlog) {
             self.mute = Mute::muted();
@@ -394,7 +402,7 @@ impl Desk {
     /// Everything of this attachment up to this sequence is applied. Gives it back if it may be acknowledged at once: what
     /// stands in a log can be read again.
     pub fn acknowledge(&mut self, attachment: u64, sequence: i64, now: Moment) -> Committed {
-        if self.setup.has_log {
+        if self.setup.has_places {
             return Committed { acknowledge: Some((attachment, sequence)) };
         }
         self.acknowledge = Some((attachment, sequence));
@@ -413,13 +421,14 @@ impl Desk {
     }
 
     /// What has to be written now, if anything: when it is due, or in any case if `now` is all the time there is.
-    pub fn take(&mut self, now: Moment, is_last: bool) -> Option<Taken> {
+    /// A snapshot only if there `may` be one.
+    pub fn take(&mut self, now: Moment, is_last: bool, may_snapshot: bool) -> Option<Taken> {
         let due_ms = self.due_ms()?;
         if due_ms > now.boot_ms && !is_last {
             return None;
         }
-        let with_snapshot = !self.mute.is_muted()
-            && self.mute.held() == 0
+        let with_snapshot = may_snapshot
+            && !self.mute.is_muted()
             && (is_last || self.book.wants_snapshot(now.boot_ms));
         let (number, mut entry) = self.book.take(with_snapshot, now.boot_ms)?;
         entry.clock = Some(self.engine.clock_image());
@@ -433,10 +442,7 @@ impl Desk {
     fn snapshot(&self, number: u64, entry: &Entry) -> Snapshot {
         let mut image = Vec::new();
         self.engine.image(&mut image);
-        let known = self.book.outbox_ref().marks().map(|(sink, mark)| (sink.to_owned(), mark));
-        let new = (0..).zip(&entry.owed);
-        let new = new.map(|(index, owed)| (owed.sink.clone(), Mark { entry: number, index }));
-        Snapshot { image, owed: known.chain(new).collect(), extra: Vec::new() }
+        Snapshot { image, owed: self.book.owed_at(number, entry), extra: Vec::new() }
     }
 
     /// The entry that was taken is durable.

@@ -38,6 +38,8 @@ pub struct Stored {
     pub snapshot: Option<(u64, Snapshot)>,
     /// The entries behind it, in order and without a hole; without a snapshot all that can be read.
     pub entries: Vec<(u64, Entry)>,
+    /// Something that was written can't be read any more.
+    pub damaged: bool,
     /// The number of the next entry: no entry of that or a higher number was ever created.
     pub next: u64,
 }

@@ -42,6 +42,7 @@ fn setup(has_log: bool) -> Setup {
         partition: "0".into(),
         sinks: Arc::new(["ops".into(), "audit".into()]),
         has_log,
+        has_places: has_log,
         owner: "test".into(),
         pace: Pace::default(),
     }
@@ -62,7 +63,7 @@ impl Store {
         let entries = self.entries.range(from..);
         let entries = entries.map(|(n, bytes)| (*n, Entry::decode(bytes).unwrap())).collect();
         let next = self.entries.last_key_value().map_or(0, |(number, _)| number + 1);
-        Stored { snapshot, entries, next }
+        Stored { snapshot, entries, damaged: false, next }
     }
 }
 
@@ -174,7 +175,7 @@ impl World {
 
     /// Writes what is due, and stops after as many steps as are given: entry durable, told about it, snapshot durable, told.
     fn write(&mut self, steps: usize, is_last: bool) {
-        let Some(taken) = self.desk.take(moment(self.now_ms), is_last) else { return };
+        let Some(taken) = self.desk.take(moment(self.now_ms), is_last, true) else { return };
         if steps > 0 {
             self.store.entries.insert(taken.number, taken.entry.encode().unwrap());
         }

@@ -101,6 +101,7 @@ pub(super) fn config(fleet: &FleetOptions, given: Surroundings) -> anyhow::Resul
         }],
         store: StoreConfig { path: given.store, dead_letter_bytes: 16 << 20 },
         http: HttpConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) },
+        api: None,
         log: log(),
         shutdown_deadline_ms: 5_000,
     })
