@@ -11,17 +11,22 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::path::PathLimits;
+use crate::alert::self_health::{DeliveryWatch, Notice};
 use crate::api::data;
 use crate::api::health::{self, Health, Readiness};
 use crate::clock;
-use crate::config::{ApiConfig, Config, SourceConfig, SourceKind, WebhookConfig};
+use crate::config::{ApiConfig, Config, QueueType, SourceConfig, SourceKind, WebhookConfig};
 use crate::engine::{BlindReason, ClockSettings};
 use crate::metrics::{self, DEAD_LETTERS_REMOVED, DELIVERY_LETTERS_REMOVED, Metrics};
-use crate::partitions::{Environment, FleetData, Partitions, Paths, Router, Workers};
+use crate::partitions::{
+    Environment, FleetData, Keeps, Partitions, Paths, Router, Workers,
+};
 use crate::shutdown::Supervisor;
+use crate::sink::Settled;
 use crate::sink::webhook::{self, Ports};
 use crate::source::{self, SourceContext, SourceStatus};
 use crate::store::dead_letter::{DeadLetters, DeliveryLetters};
+use crate::store::objects::Objects;
 use crate::wire::{EventTimeFrom, Profile, Stamps};
 
 /// The most messages that wait for one sink; then partitions wait, and their sources give no more credit.
@@ -72,7 +77,9 @@ impl App {
         let removed = metrics.counter(DELIVERY_LETTERS_REMOVED, &[]);
         let undelivered =
             DeliveryLetters::open(&config.store.path, config.store.dead_letter_bytes, removed)?;
-        let router = start_sinks(&mut supervisor, config.sinks, &undelivered, &metrics, &stop);
+        let (router, reports) =
+            start_sinks(&mut supervisor, config.sinks, &undelivered, &metrics, &stop);
+        let objects = Objects::open(&config.store)?;
         let (partitions, workers) = Partitions::new(Environment {
             policy: Arc::new(config.policy),
             clock: ClockSettings {
@@ -81,20 +88,29 @@ impl App {
                 bridge_ms: config.clock.bridge_ms,
             },
             dead_letters,
-            router,
+            router: router.clone(),
             metrics: metrics.clone(),
             seed: rand::random(),
+            objects,
+            owner: format!("{:032x}", rand::random::<u128>()),
             stop: stop.clone(),
-        });
+        })
+        .await?;
+        start_delivery(&mut supervisor, &router, reports, &partitions, &stop);
         start_workers(&mut supervisor, workers, &partitions, &stop);
         let mut statuses = Vec::new();
         for source in config.sources {
             let (status, watched) = watch::channel(SourceStatus::default());
             statuses.push((source.name.clone(), watched));
+            let opener = partitions.of_source(
+                source.name.clone(),
+                profile(&source, &partitions),
+                keeps(&source),
+            );
+            opener.restore().await?;
             let ctx = SourceContext {
                 name: source.name.clone(),
-                partitions: partitions
-                    .of_source(source.name.clone(), profile(&source, &partitions)),
+                partitions: opener,
                 status,
                 metrics: metrics.clone(),
                 max_clock_error_ms: config.clock.max_error_ms,
@@ -145,16 +161,21 @@ async fn bind_api(api: Option<ApiConfig>) -> anyhow::Result<Option<TcpListener>>
     Ok(Some(bound.with_context(|| format!("api.listen: {listen} can't be bound"))?))
 }
 
-/// Sinks outlive the workers, so that what was decided is still sent while the process drains.
+/// What the sinks say.
+struct Reports {
+    settled: mpsc::Receiver<Settled>,
+    noticed: mpsc::Receiver<Notice>,
+}
+
 fn start_sinks(
     supervisor: &mut Supervisor,
     sinks: Vec<WebhookConfig>,
     letters: &DeliveryLetters,
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
-) -> Router {
-    let (settled, mut settlements) = mpsc::channel(REPORT_QUEUE);
-    let (notices, mut noticed) = mpsc::channel(REPORT_QUEUE);
+) -> (Router, Reports) {
+    let (settled, settlements) = mpsc::channel(REPORT_QUEUE);
+    let (notices, noticed) = mpsc::channel(REPORT_QUEUE);
     let queues = sinks.into_iter().map(|sink| {
         let (queue, parcels) = mpsc::channel(SINK_QUEUE);
         let name = sink.name.clone();
@@ -166,16 +187,48 @@ fn start_sinks(
         });
         (name, queue)
     });
-    let router = Router::new(queues.collect());
-    supervisor.spawn_finite("reports of the sinks", async move {
-        // Ends with the last sink.
-        drop((settled, notices));
-        let settled = async { while settlements.recv().await.is_some() {} };
-        let noticed = async { while noticed.recv().await.is_some() {} };
-        tokio::join!(settled, noticed);
+    (Router::new(queues.collect()), Reports { settled: settlements, noticed })
+}
+
+/// Between the journals and the sinks, in both directions.
+fn start_delivery(
+    supervisor: &mut Supervisor,
+    router: &Router,
+    reports: Reports,
+    partitions: &Arc<Partitions>,
+    stop: &CancellationToken,
+) {
+    for (index, name) in router.names().iter().enumerate() {
+        let feeding = router.clone().feed(index, stop.clone());
+        supervisor.spawn_finite(format!("way to sink {name}"), feeding.map(Ok));
+    }
+    let Reports { settled, noticed } = reports;
+    let (settling, partitions_) = (router.clone().settle(settled), partitions.clone());
+    supervisor.spawn_finite("what became of messages", async move {
+        settling.await;
+        partitions_.all_delivered();
         Ok(())
     });
-    router
+    let watching = watch_delivery(noticed, partitions.clone());
+    supervisor.spawn_finite("watch over delivery", watching.map(Ok));
+}
+
+/// Tells the other sinks of one that takes nothing.
+async fn watch_delivery(mut noticed: mpsc::Receiver<Notice>, partitions: Arc<Partitions>) {
+    let fleet = partitions.fleet();
+    let mut watch = DeliveryWatch::restored(fleet.state().own);
+    loop {
+        let told = tokio::select! {
+            notice = noticed.recv() => match notice {
+                Some(notice) => watch.notice(&notice, clock::boot_ms(), clock::wall()).into_iter().collect(),
+                None => return,
+            },
+            () = tokio::time::sleep(PUBLISH) => watch.look(clock::boot_ms(), clock::wall()),
+        };
+        for alert in &told {
+            fleet.tell_self(alert);
+        }
+    }
 }
 
 fn start_workers(
@@ -200,7 +253,7 @@ fn watch_paths(supervisor: &mut Supervisor, mut paths: Paths, stop: &Cancellatio
         let look = async {
             loop {
                 tokio::time::sleep(PUBLISH).await;
-                paths.look(clock::boot_ms(), clock::wall()).await;
+                paths.look(clock::boot_ms(), clock::wall());
             }
         };
         let _stopped: Option<std::convert::Infallible> = stop.run_until_cancelled(look).await;
@@ -225,6 +278,20 @@ fn start_source(
         SourceKind::Amqp10(config) => {
             supervisor.spawn(name, async move { Ok(source::amqp10::run(config, ctx, stop).await?) })
         }
+    }
+}
+
+/// What of a source can be read again.
+fn keeps(source: &SourceConfig) -> Keeps {
+    match &source.kind {
+        SourceKind::EventHubs(_) => Keeps::Log,
+        SourceKind::File(_) => Keeps::Once,
+        SourceKind::Amqp10(_) => Keeps::Queue,
+        SourceKind::Amqp091(config) => match (config.queue_type, config.event_time) {
+            (QueueType::Stream, EventTimeFrom::Receipt) => Keeps::Stream,
+            (QueueType::Stream, EventTimeFrom::TrustedHeader | EventTimeFrom::Stamps) => Keeps::Log,
+            (QueueType::Classic | QueueType::Quorum, _) => Keeps::Queue,
+        },
     }
 }
 
@@ -259,7 +326,10 @@ fn readiness(
             }
         }
         for partition in partitions.view() {
-            if partition.stats.blind == Some(BlindReason::Lagging) {
+            if partition.sight.blind == Some(BlindReason::Storage) {
+                reasons.push(format!("storage: source {} can't be written down", partition.key.source));
+            }
+            if partition.is_recovering || partition.stats.blind == Some(BlindReason::Lagging) {
                 let key = partition.key;
                 reasons.push(format!(
                     "source {}: partition {} is catching up",

@@ -38,7 +38,7 @@ pub use source::{
     Amqp10Config, Amqp091Config, EventHubsAuth, EventHubsConfig, FileConfig, QueueType,
     SourceConfig, SourceKind, Start, Transport,
 };
-pub use store::StoreConfig;
+pub use store::{Provider, RemoteStoreConfig, StoreConfig};
 
 use section::{Report, Section};
 
@@ -60,7 +60,7 @@ pub struct Config {
     pub policy: Policy,
     /// Where alerts go.
     pub sinks: Vec<WebhookConfig>,
-    /// Where dead letters are kept.
+    /// What is kept, and where.
     pub store: StoreConfig,
     /// Health and metrics.
     pub http: HttpConfig,

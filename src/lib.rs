@@ -137,6 +137,7 @@ pub mod clock;
 pub mod config;
 pub mod devhub;
 pub mod engine;
+mod failpoint;
 pub mod journal;
 pub mod metrics;
 pub mod partitions;

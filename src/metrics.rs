@@ -63,6 +63,10 @@ catalogue! {
     UNJUDGEABLE, Gauge, "lastseen_unjudgeable_identities", "Identities that can't be judged at the moment, by source.";
     BLIND_PARTITIONS, Gauge, "lastseen_blind_partitions", "Partitions whose clock can't advance at the moment, by source and reason.";
     NOT_ADMITTED, Counter, "lastseen_not_admitted_total", "Signals about identities that there was no room for, by source.";
+    JOURNAL_ENTRIES, Counter, "lastseen_journal_entries_total", "Entries of journals that became durable, by source (`fleet`: what concerns no single one).";
+    SNAPSHOTS, Counter, "lastseen_snapshots_total", "Snapshots that became durable, by source.";
+    STORE_FAILURES, Counter, "lastseen_store_failures_total", "Entries that could not be written at once, by source.";
+    OWED, Gauge, "lastseen_owed_messages", "Alert messages that are owed to sinks, by source.";
     GAPS, Counter, "lastseen_gaps_total", "Spans in which nothing could be known, by source and reason.";
 }
 

@@ -8,6 +8,8 @@ use super::*;
 use crate::engine::rules::{Condition, Pattern, ProofOfLife};
 use crate::wire::{EventTimeFrom, FieldFrom, HubName};
 
+mod store;
+
 const EXAMPLE: &str = include_str!("example.yaml");
 const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const CONNECTION: &str = "Endpoint=sb://h.servicebus.windows.net/;SharedAccessKeyName=n;\
@@ -25,6 +27,7 @@ impl Folder {
         folder.write("lab.uri", "amqp://user:password@host:5672/vhost\n");
         folder.write("ops.whsec", WHSEC);
         folder.write("ops-old.whsec", WHSEC);
+        folder.write("store.options", "region=eu-north-1\n");
         folder.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
         folder
     }

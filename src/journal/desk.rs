@@ -135,29 +135,42 @@ impl Desk {
         stored: Stored,
         now: Moment,
     ) -> Result<Self, crate::engine::ImageError> {
-        let in_force = stored.was_in_force(setup.has_log);
-        let mut outbox = Outbox::new(&setup.sinks);
-        if in_force {
-            for (mark, sink) in stored.owed() {
-                outbox.owe_again(&sink, mark);
-            }
-        }
-        let next = stored.next.max(1);
-        let mut book = Book::new(setup.owner.clone(), setup.pace, next, outbox);
-        book.began_from(stored.snapshot.as_ref().map(|(number, _)| *number), now.boot_ms);
         let (policy, clock) = (setup.policy.clone(), setup.clock);
         let engine = match &stored.snapshot {
             Some((_, snapshot)) => Partition::restore(policy, clock, &snapshot.image)?,
             None => Partition::new(policy, clock, setup.seed),
         };
-        let engine = if setup.has_log { engine } else { engine.without_log() };
+        let mut desk = Self::over(setup, engine, &stored, now);
+        if desk.is_new {
+            return Ok(desk);
+        }
+        desk.begin_recovery(stored, now);
+        Ok(desk)
+    }
+
+    /// Nothing is stored.
+    pub fn empty(setup: Setup, now: Moment) -> Self {
+        let engine = Partition::new(setup.policy.clone(), setup.clock, setup.seed);
+        Self::over(setup, engine, &Stored::default(), now)
+    }
+
+    fn over(setup: Setup, engine: Partition, stored: &Stored, now: Moment) -> Self {
+        let mut outbox = Outbox::new(&setup.sinks);
+        if stored.was_in_force(setup.has_log) {
+            for (mark, sink) in stored.owed() {
+                outbox.owe_again(&sink, mark);
+            }
+        }
+        let mut book =
+            Book::new(setup.owner.clone(), setup.pace, stored.next.max(1), outbox);
+        book.began_from(stored.snapshot.as_ref().map(|(number, _)| *number), now.boot_ms);
         // Without a snapshot a log is read from where the configuration says, as if nothing had been stored.
-        let is_usable = stored.snapshot.is_some() || !setup.has_log;
-        let mut desk = Self {
-            engine,
+        let is_usable = stored.snapshot.is_some() || (!setup.has_log && stored.next > 1);
+        Self {
+            engine: if setup.has_log { engine } else { engine.without_log() },
             book,
             mute: Mute::open(),
-            is_new: !is_usable || stored.next == 0,
+            is_new: !is_usable,
             applied: None,
             prepared: false,
             recovery: None,
@@ -167,11 +180,7 @@ impl Desk {
             written: None,
             is_damaged: stored.damaged,
             setup,
-        };
-        if is_usable {
-            desk.begin_recovery(stored, now);
         }
-        Ok(desk)
     }
 
     fn begin_recovery(&mut self, stored: Stored, now: Moment) {

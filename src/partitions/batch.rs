@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{PartitionKey, Partitions, Shared};
+use super::shared::Shared;
+use super::writer::now;
+use super::{PartitionKey, Partitions};
 use crate::engine::partition::LOOK_AHEAD;
 use crate::engine::{GapReason, Message, Millis, Output, Timestamp};
+use crate::journal::Read;
 use crate::source::Delivery;
 use crate::store::dead_letter::DeadLetter;
-use crate::wire::{self, Decoded, Meaning, Reject};
+use crate::wire::{self, Decoded, Meaning, Reject, RejectReason};
 
 /// The most decisions fired in one go: about 20 ms of work, after which others get their turn.
 pub(super) const FIRE_BUDGET: usize = 4_096;
@@ -20,6 +23,8 @@ const MAX_FUTURE_MS: Millis = 300_000;
 pub(super) enum Pause {
     /// More is due than fits into one go.
     MoreToFire,
+    /// Nothing more may be applied before something is durable or delivered.
+    Full,
     /// Others have to be told first; or everything is applied.
     Told,
 }
@@ -29,8 +34,6 @@ pub(super) struct BatchProgress {
     deliveries: Vec<Delivery>,
     /// The next one to be applied.
     next: usize,
-    /// What it makes due has been asked for.
-    prepared: bool,
     /// How many are decoded and looked ahead at together: few after a pause, since what is not applied by then is decoded
     /// again.
     ahead: usize,
@@ -42,42 +45,37 @@ type DecodedMessage<'a> = Result<Decoded<'a>, Reject>;
 
 impl BatchProgress {
     pub(super) fn new(deliveries: Vec<Delivery>) -> Self {
-        Self { deliveries, next: 0, prepared: false, ahead: LOOK_AHEAD, dead: Vec::new() }
+        Self { deliveries, next: 0, ahead: LOOK_AHEAD, dead: Vec::new() }
     }
 
     pub(super) fn is_done(&self) -> bool {
         self.next == self.deliveries.len()
     }
 
-    /// Applies messages until all are applied, or a pause is due. What was decided is queued in the engine's order.
-    pub(super) fn advance(
-        &mut self,
-        partitions: &Partitions,
-        shared: &Arc<Shared>,
-        wall: Timestamp,
-    ) -> Pause {
+    /// Applies messages until all are applied, or a pause is due.
+    pub(super) fn advance(&mut self, partitions: &Partitions, shared: &Arc<Shared>) -> Pause {
         let mut out = Output::default();
         let pause = loop {
-            let pause = self.advance_some(shared, wall, &mut out);
-            if pause == Pause::MoreToFire || !out.tidings.is_empty() || self.is_done() {
+            let pause = self.advance_some(shared, &mut out);
+            if pause != Pause::Told || !out.tidings.is_empty() || self.is_done() {
                 break pause;
             }
             self.ahead = (2 * self.ahead).min(LOOK_AHEAD);
         };
         self.ahead = if self.is_done() { self.ahead } else { 1 };
-        let tidings = std::mem::take(&mut out.tidings);
-        note(shared, out);
-        if !tidings.is_empty() {
-            partitions.exchange(shared, tidings);
+        note(shared, &mut out);
+        if !out.tidings.is_empty() {
+            partitions.exchange(shared, out.tidings);
         }
         pause
     }
 
-    /// Decodes the next few messages, then applies them under the engine's lock.
-    fn advance_some(&mut self, shared: &Shared, wall: Timestamp, out: &mut Output) -> Pause {
-        let Self { deliveries, next, prepared, ahead, dead } = self;
+    /// Decodes the next few messages, then applies them under the desk's lock.
+    fn advance_some(&mut self, shared: &Shared, out: &mut Output) -> Pause {
+        let now = now();
+        let Self { deliveries, next, ahead, dead } = self;
         let end = (*next + *ahead).min(deliveries.len());
-        let latest = wall.plus(MAX_FUTURE_MS);
+        let latest = now.wall.plus(MAX_FUTURE_MS);
         let some: Vec<(&Delivery, DecodedMessage<'_>)> = deliveries[*next..end]
             .iter()
             .map(|delivery| {
@@ -85,35 +83,38 @@ impl BatchProgress {
                 (delivery, wire::decode(raw, &shared.profile, *received_at, latest))
             })
             .collect();
-        let mut engine = shared.engine();
-        let engine = &mut *engine;
+        let mut desk = shared.desk();
         let identities = some
             .iter()
             .filter_map(|(delivery, decoded)| Some(message(delivery, decoded).signal?.identity));
-        std::hint::black_box(engine.partition.look_ahead(identities));
+        std::hint::black_box(desk.engine().look_ahead(identities));
         for (delivery, decoded) in &some {
-            let message = message(delivery, decoded);
-            if !*prepared {
-                engine.partition.prepare(&message, out);
-                *prepared = true;
+            if desk.book().is_full() {
+                return Pause::Full;
             }
-            let fired = engine.partition.fire(FIRE_BUDGET, out);
-            engine.decided.extend(out.transitions.drain(..));
-            if !fired {
-                return Pause::MoreToFire;
+            let mut message = message(delivery, decoded);
+            if desk.was_refused(delivery.sequence) {
+                message = place_of(delivery);
             }
-            engine.partition.apply(&message, out);
-            engine.decided.extend(out.transitions.drain(..));
-            dead.extend(count(shared, delivery, decoded, wall));
+            match desk.read(&message, FIRE_BUDGET, now, out) {
+                Read::MoreToFire => return Pause::MoreToFire,
+                Read::Absorbed => {}
+                Read::Applied => {
+                    if let Err(reject) = decoded
+                        && reject.reason == RejectReason::FutureTime
+                    {
+                        desk.refused(delivery.sequence);
+                    }
+                    dead.extend(count(shared, delivery, decoded, now.wall));
+                }
+            }
             *next += 1;
-            *prepared = false;
             if !out.tidings.is_empty() {
                 break;
             }
         }
         // What the last message made due (the end of a backlog) is fired before anything else is.
-        let fired = engine.partition.fire(FIRE_BUDGET, out);
-        engine.decided.extend(out.transitions.drain(..));
+        let fired = desk.fire(FIRE_BUDGET, now, out);
         if fired { Pause::Told } else { Pause::MoreToFire }
     }
 }
@@ -123,15 +124,23 @@ fn message<'a>(delivery: &Delivery, decoded: &'a DecodedMessage<'_>) -> Message<
     let sequence = delivery.sequence;
     match decoded {
         Ok(decoded) => decoded.message(sequence),
-        Err(_) => Message { sequence, event_time: None, append_time: None, signal: None },
+        Err(_) => place_of(delivery),
     }
 }
 
-/// Counts and logs what an engine call reported beside its decisions.
-pub(super) fn note(shared: &Shared, out: Output) {
-    shared.counters.false_offline.increment(out.false_offline);
-    shared.counters.not_admitted.increment(out.not_admitted);
-    for gap in out.gaps {
+fn place_of(delivery: &Delivery) -> Message<'static> {
+    let sequence = delivery.sequence;
+    Message { sequence, event_time: None, append_time: None, signal: None }
+}
+
+/// Counts and logs what calls of the desk reported; what has to be told stays.
+pub(super) fn note(shared: &Shared, out: &mut Output) {
+    shared.counters.false_offline.increment(std::mem::take(&mut out.false_offline));
+    shared.counters.not_admitted.increment(std::mem::take(&mut out.not_admitted));
+    for transition in out.transitions.drain(..) {
+        shared.counters.transition(&transition);
+    }
+    for gap in out.gaps.drain(..) {
         shared.counters.gap(&gap);
         let key = &shared.key;
         let (reason, from, until) = (gap.reason.as_str(), gap.from, gap.until);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
-use super::{PartitionView, Partitions, Shared};
+use super::shared::Shared;
+use super::{PartitionView, Partitions};
 use crate::api::data::{AlertPage, Data, DataError, IdentityInfo, PartitionInfo, Replayed};
 use crate::clock;
 use crate::engine::{IdentityRef, State, Timestamp};
@@ -29,7 +30,7 @@ impl FleetData {
         carriers.retain(|shared| shared.could_carry(identity.hub));
         carriers.sort_by(|a, b| b.key.cmp(&a.key));
         let known = carriers.iter().filter_map(|shared| {
-            let (state, last_seen) = shared.engine().partition.state(identity)?;
+            let (state, last_seen) = shared.desk().engine().state(identity)?;
             Some((shared, state, last_seen))
         });
         let (shared, state, last_seen) = known.max_by_key(|&(_, _, last_seen)| last_seen)?;
@@ -64,17 +65,13 @@ impl FleetData {
         };
         let DeliveryLetter { sink, message, .. } = letter;
         let message_id = message.message_id.clone();
-        match self.partitions.environment.router.replay(&sink, message) {
-            Some(true) => Ok(Replayed { message_id, sink }),
-            Some(false) => Err(DataError::Unavailable {
-                error: format!("sink {sink} has no room for another message"),
-                remedy: "wait until fewer messages wait for it, then replay it again".to_owned(),
-            }),
-            None => Err(DataError::NotFound {
-                error: format!("sink {sink} is not configured any more"),
-                remedy: "configure a sink with this name, restart, then replay it again".to_owned(),
-            }),
+        if self.partitions.fleet().tell_again(&sink, message) {
+            return Ok(Replayed { message_id, sink });
         }
+        Err(DataError::NotFound {
+            error: format!("sink {sink} is not configured any more"),
+            remedy: "configure a sink with this name, restart, then replay it again".to_owned(),
+        })
     }
 }
 
@@ -129,7 +126,7 @@ fn unreadable(error: DeadLetterError) -> DataError {
 }
 
 fn info(view: PartitionView, wall: Timestamp) -> PartitionInfo {
-    let PartitionView { key, stats, sight } = view;
+    let PartitionView { key, stats, sight, .. } = view;
     let clock = Some(stats.clock).filter(|&clock| clock > Timestamp::MIN);
     PartitionInfo {
         source: key.source.to_string(),

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::batch::{BatchProgress, FIRE_BUDGET, Pause, note};
-use super::{Partitions, Shared};
-use crate::clock;
-use crate::engine::{Attached, Backlog, BlindReason, Outlook, Output, Proof};
+use super::Partitions;
+use super::shared::Shared;
+use super::writer::now;
+use crate::engine::{Attached, BlindReason, Outlook, Output, Proof};
 use crate::source::{Delivery, Event};
 
 /// How often a silent partition looks whether the clocks of the others have moved.
@@ -21,8 +22,6 @@ pub(super) struct Worker {
     events: mpsc::Receiver<Event>,
     /// The attachment that events have to be of; what came on an earlier one and waited is dropped.
     attachment: u64,
-    /// The first attach begins a replay of old history.
-    first_attach: bool,
 }
 
 impl Worker {
@@ -31,7 +30,7 @@ impl Worker {
         shared: Arc<Shared>,
         events: mpsc::Receiver<Event>,
     ) -> Self {
-        Self { partitions, shared, events, attachment: 0, first_attach: true }
+        Self { partitions, shared, events, attachment: 0 }
     }
 
     /// Runs until the process is to stop.
@@ -43,7 +42,7 @@ impl Worker {
                 () = stop.cancelled() => return,
                 event = self.events.recv() => event,
                 () = tokio::time::sleep(IDLE) => {
-                    self.settle().await;
+                    self.settle();
                     continue;
                 }
             };
@@ -68,17 +67,14 @@ impl Worker {
             Event::Batch { .. } | Event::Proof { .. } => {}
             Event::Blind { reason, detail } => self.blind(reason, &detail),
         }
-        self.settle().await;
+        self.settle();
     }
 
     async fn attach(&mut self, attachment: u64, attached: Attached) {
         self.attachment = attachment;
-        if std::mem::take(&mut self.first_attach) && replays(attached.backlog) {
-            self.shared.mute().await;
-        }
         let mut out = Output::default();
-        self.shared.engine().partition.attach(attached, &mut out);
-        note(&self.shared, out);
+        self.shared.desk().attach(attached, now(), &mut out);
+        note(&self.shared, &mut out);
         self.fire().await;
     }
 
@@ -86,22 +82,29 @@ impl Worker {
         let last = deliveries.last().map(|delivery| delivery.sequence);
         let mut batch = BatchProgress::new(deliveries);
         while !batch.is_done() {
-            let pause = batch.advance(&self.partitions, &self.shared, clock::wall());
-            if pause == Pause::MoreToFire || !batch.is_done() {
-                self.send_decided().await;
-                tokio::task::yield_now().await;
+            match batch.advance(&self.partitions, &self.shared) {
+                Pause::Full => self.wait_for_room().await,
+                Pause::MoreToFire | Pause::Told if batch.is_done() => {}
+                Pause::MoreToFire | Pause::Told => tokio::task::yield_now().await,
             }
         }
         self.fire().await;
         self.bury(std::mem::take(&mut batch.dead)).await;
         if let Some(sequence) = last {
-            let acknowledge = Some((self.attachment, sequence));
-            self.shared.progress.send_modify(|progress| progress.acknowledge = acknowledge);
+            let committed = self.shared.desk().acknowledge(self.attachment, sequence, now());
+            self.shared.acknowledge(committed);
         }
     }
 
+    /// Until something is durable or delivered. Meanwhile the source gives no more credit, and the broker holds the backlog.
+    async fn wait_for_room(&self) {
+        self.shared.ledger.wake.notify_one();
+        let room = self.shared.ledger.room.notified();
+        let _looked = tokio::time::timeout(IDLE, room).await;
+    }
+
     async fn prove(&mut self, proof: Proof) {
-        self.shared.engine().partition.prove(proof);
+        self.shared.desk().prove(proof);
         self.fire().await;
     }
 
@@ -113,49 +116,45 @@ impl Worker {
             detail,
             "blind: nobody on this partition is judged"
         );
-        self.shared.engine().partition.blind(reason);
+        self.shared.desk().blind(reason);
     }
 
     /// Fires what is due, with turns for others in between.
     async fn fire(&mut self) {
         loop {
+            if self.shared.desk().book().is_full() {
+                self.wait_for_room().await;
+                continue;
+            }
             let mut out = Output::default();
-            let done = {
-                let mut engine = self.shared.engine();
-                let done = engine.partition.fire(FIRE_BUDGET, &mut out);
-                engine.decided.extend(out.transitions.drain(..));
-                done
-            };
-            note(&self.shared, out);
+            let done = self.shared.desk().fire(FIRE_BUDGET, now(), &mut out);
+            note(&self.shared, &mut out);
             if done {
                 return;
             }
-            self.send_decided().await;
             tokio::task::yield_now().await;
         }
     }
 
-    /// After every event: what was decided goes out, the end of a replay ends the muting, and the source learns how far
-    /// things are.
-    async fn settle(&mut self) {
-        let Outlook { clock, blind, next_deadline } = self.shared.engine().partition.outlook();
+    /// After every event: the end of a replay ends the muting, others are answered, and the source learns how far things are.
+    fn settle(&mut self) {
+        let Outlook { clock, next_deadline, .. } = self.shared.desk().engine().outlook();
         self.shared.told_clock_ms.store(clock.as_ms(), Ordering::Release);
-        let environment = &self.partitions.environment;
-        if !self.first_attach && blind.is_none() {
-            self.shared.unmute(&environment.policy, &environment.router).await;
+        self.partitions.answer_deferred(&self.shared);
+        let is_due = {
+            let mut desk = self.shared.desk();
+            desk.settle(now());
+            desk.due_ms().is_some()
+        };
+        if is_due {
+            self.shared.ledger.wake.notify_one();
         }
-        self.send_decided().await;
         self.shared.progress.send_if_modified(|progress| {
             let changed = progress.clock != clock || progress.next_deadline != next_deadline;
             progress.clock = clock;
             progress.next_deadline = next_deadline;
             changed
         });
-    }
-
-    async fn send_decided(&self) {
-        let environment = &self.partitions.environment;
-        self.shared.send_decided(&environment.policy, &environment.router).await;
     }
 
     async fn bury(&self, letters: Vec<crate::store::dead_letter::DeadLetter>) {
@@ -173,13 +172,5 @@ impl Worker {
                 tracing::error!(%error, "a message that could not be read is not kept");
             }
         }
-    }
-}
-
-/// Whether what an attachment begins with is old history up to a known end.
-fn replays(backlog: Backlog) -> bool {
-    match backlog {
-        Backlog::UpTo(_) | Backlog::Count(_) => true,
-        Backlog::Empty | Backlog::Endless => false,
     }
 }

@@ -25,6 +25,7 @@ use crate::engine::{Attached, BlindReason, Dating, Millis, Proof, Timestamp};
 use crate::source::amqp_link::broker_clock::BrokerClock;
 use crate::source::amqp_link::dial::sleep_ms;
 use crate::source::amqp_link::link_error::LinkError;
+use crate::journal::Resume;
 use crate::source::amqp_link::{CREDIT_SLACK, DATA_LINK_PREFIX, MAX_MESSAGE_BYTES};
 use crate::source::{Delivery, Event, MAX_BATCH, PartitionLink};
 use crate::wire::RawMessage;
@@ -41,6 +42,9 @@ const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
 const BLIND_TIMEOUT: Duration = Duration::from_secs(1);
 /// The broker says that there is more, we wait for it, and it doesn't come: after this long a new connection is made.
 const STALLED_MS: Millis = 30_000;
+/// The most times that a log has begun anew under one creation time: a stored stream is known by its distance from the
+/// hash of today's.
+const MAX_RESETS: u64 = 1_000;
 
 /// An answer of the prover's.
 #[derive(Clone, Debug)]
@@ -61,6 +65,8 @@ pub(super) struct Partition {
     stream: Option<u64>,
     /// Distinguishes logs whose creation time does not.
     resets: u64,
+    /// Where an earlier process was, until it is known whether this is the same log.
+    stored: Option<Resume>,
 }
 
 /// What all partitions of a connection are given.
@@ -108,7 +114,8 @@ pub(super) struct Attachments {
 
 impl Partition {
     pub(super) fn new(id: String, link: PartitionLink) -> Self {
-        Self { id, link, attachment: 0, position: None, stream: None, resets: 0 }
+        let stored = link.resume;
+        Self { id, link, attachment: 0, position: None, stream: None, resets: 0, stored }
     }
 
     /// Says that the partition can't be observed.
@@ -185,6 +192,9 @@ impl Partition {
     }
 
     fn plan(&mut self, shared: &Shared, properties: &PartitionProperties) -> Plan {
+        if let Some(stored) = self.stored.take() {
+            self.take_up(shared.stream, stored);
+        }
         let same_log = self.stream == Some(shared.stream);
         if !same_log {
             self.position = None;
@@ -196,6 +206,19 @@ impl Partition {
             self.position = None;
         }
         plan
+    }
+
+    /// Goes on where an earlier process was. Of another log it is known only that there was one.
+    fn take_up(&mut self, stream: u64, stored: Resume) {
+        let resets = stored.stream.map(|known| known.wrapping_sub(stream));
+        match resets.filter(|&resets| resets <= MAX_RESETS) {
+            Some(resets) => {
+                self.resets = resets;
+                self.stream = Some(stream);
+                self.position = Some(Position { sequence: stored.after, offset: None });
+            }
+            None => self.stream = stored.stream,
+        }
     }
 
     async fn send(&self, event: Event) -> Result<(), LinkError> {
