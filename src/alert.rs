@@ -47,10 +47,11 @@ pub struct Alert {
 pub struct Message {
     /// `webhook-id`: hash of (alert id, sink, status, ordinal).
     pub message_id: String,
-    /// Stable id of the outage: hash of (hub, identity, kind, event time that armed the deadline), or of (source or part of
-    /// the service, time at which it was first told).
+    /// Stable id of the outage: hash of (hub, identity, kind, event time that armed the deadline), or of (source or
+    /// part of the service, time at which it was first told).
     pub alert_id: String,
-    /// Orders messages of one identity, one source or one part of the service: messages with the same lane are delivered in order.
+    /// Orders messages of one identity, one source or one part of the service: messages with the same lane are
+    /// delivered in order.
     pub lane: u64,
     /// Where the outage stands by it. An end whose beginning never reached the sink needs no telling.
     pub status: body::Status,

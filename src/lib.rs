@@ -114,10 +114,10 @@
 //!    the judged pair, the cause, the rule, the place of the last heartbeat, and whether the route was proven.
 //! 2. The transition becomes an [`alert::Alert`] with an id that is a hash of what was judged, so that the same log gives
 //!    the same id whoever reads it, and one message per sink, rendered once.
-//! 3. The sink signs each attempt, keeps the order per identity, and retries for days. What becomes of each parcel is said
-//!    once, after what has to be durable is: a message that is given up is in the dead letters first. An alert that ends
-//!    before anything about it can have reached the receiver is not told there at all. On a stop nothing overtakes: what
-//!    waits for its retry stays owed, with everything behind it in its lane.
+//! 3. The sink signs each attempt, keeps the order per identity, and retries for days. What becomes of each parcel is
+//!    said once, after what has to be durable is: a message that is given up is in the dead letters first. An alert
+//!    that ends before anything about it can have reached the receiver is not told there at all. On a stop nothing
+//!    overtakes: what waits for its retry stays owed, with everything behind it in its lane.
 //!
 //! # What is deliberately absent
 //!

@@ -42,8 +42,8 @@ pub enum Settlement {
     Disabled,
 }
 
-/// A sink's word on one parcel. Every parcel that a sink took in is settled once, but for those that wait for a retry or
-/// are under way when it is stopped: these stay owed.
+/// A sink's word on one parcel. Every parcel that a sink took in is settled once, but for those that wait for a retry
+/// or are under way when it is stopped: these stay owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Settled {
     /// Which.

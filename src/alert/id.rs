@@ -50,8 +50,8 @@ impl AlertId {
         Self(truncate(hash(&[Some(source.as_bytes()), Some(PATH_KIND.as_bytes()), Some(&told_at)])))
     }
 
-    /// The id of an alert about the service itself: why, about which part of it (a sink; empty for all of it), and when it
-    /// was first told. Like that of a source it is made once and kept while the alert is open.
+    /// The id of an alert about the service itself: why, about which part of it (a sink; empty for all of it), and when
+    /// it was first told. Like that of a source it is made once and kept while the alert is open.
     pub fn of_self(reason: &str, subject: &str, told_at: Timestamp) -> Self {
         Self(truncate(hash(&[
             Some(SELF_KIND.as_bytes()),
@@ -66,8 +66,8 @@ impl AlertId {
         Self(truncate(hash(&[Some(WATCHDOG_KIND.as_bytes())])))
     }
 
-    /// The `webhook-id` of one message of the watchdog. Its number alone begins again with every process; with the instant
-    /// of sending no two messages share an id.
+    /// The `webhook-id` of one message of the watchdog. Its number alone begins again with every process; with the
+    /// instant of sending no two messages share an id.
     pub fn of_watchdog_message(sink: &str, sequence: u64, sent_at: Timestamp) -> String {
         let id = truncate(hash(&[
             Some(WATCHDOG_KIND.as_bytes()),

@@ -172,8 +172,8 @@ struct Open {
 const GIVEN_UP: &str = "given_up";
 
 impl DeliveryWatch {
-    /// A watch that takes over the alerts which an earlier process left open, so that they end under their own ids: a sink
-    /// says that it delivers at its first success. Alerts about anything but a sink are left out.
+    /// A watch that takes over the alerts which an earlier process left open, so that they end under their own ids: a
+    /// sink says that it delivers at its first success. Alerts about anything but a sink are left out.
     pub fn restored(alerts: impl IntoIterator<Item = SelfAlert>) -> Self {
         let of_sinks = alerts.into_iter().filter_map(|alert| Some((alert.sink.clone()?, alert)));
         let open = of_sinks.map(|(sink, alert)| (sink, Open { alert, well_since_ms: None }));

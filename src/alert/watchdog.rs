@@ -1,7 +1,7 @@
 //! PURE. The watchdog: a message at fixed intervals that says that the whole way from the clocks to the receiver works.
 //!
-//! It fires always and never ends. Whoever receives it raises the alarm when it stays out: nobody else can tell that this
-//! service is gone.
+//! It fires always and never ends. Whoever receives it raises the alarm when it stays out: nobody else can tell that
+//! this service is gone.
 
 use crate::engine::{Millis, State, Timestamp};
 

@@ -90,8 +90,8 @@ pub enum WebhookError {
 pub struct Ports {
     /// What is to be delivered.
     pub queue: mpsc::Receiver<Parcel>,
-    /// What became of each. While it is full, deliveries go on until as much is held as may be; then nothing more is taken
-    /// in. So whoever fills the queue must not be the one that empties this, or must not wait for the queue.
+    /// What became of each. While it is full, deliveries go on until as much is held as may be; then nothing more is
+    /// taken in. So whoever fills the queue must not be the one that empties this, or must not wait for the queue.
     pub settled: mpsc::Sender<Settled>,
     /// What is given up is written there before it is settled.
     pub letters: DeliveryLetters,
@@ -99,9 +99,9 @@ pub struct Ports {
     pub notices: mpsc::Sender<Notice>,
 }
 
-/// Delivers what comes through the queue until it is closed and empty. On `stop` the queue is closed, what is in it gets
-/// one attempt, and nothing is tried again: what fails, and what comes behind it in its lane, is not settled and stays
-/// owed. The caller sets the deadline, by dropping this future; what is under way then is not settled either.
+/// Delivers what comes through the queue until it is closed and empty. On `stop` the queue is closed, what is in it
+/// gets one attempt, and nothing is tried again: what fails, and what comes behind it in its lane, is not settled and
+/// stays owed. The caller sets the deadline, by dropping this future; what is under way then is not settled either.
 pub async fn run(
     config: WebhookConfig,
     ports: Ports,

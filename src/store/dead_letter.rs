@@ -3,8 +3,8 @@
 //! There are two kinds: messages that could not be read ([`DeadLetter`], in `dead-letters/ingest`), and alert messages
 //! that no receiver took ([`DeliveryLetter`], in `dead-letters/delivery`).
 //!
-//! A letter holds the original bytes, so that it can be read or sent again after a fix: whatever secrets a device put into
-//! its message are in it too. Files are created for this user only (0600 in folders of 0700).
+//! A letter holds the original bytes, so that it can be read or sent again after a fix: whatever secrets a device put
+//! into its message are in it too. Files are created for this user only (0600 in folders of 0700).
 //!
 //! One thread for each kind does the writing. Letters that wait together are written and synced together.
 

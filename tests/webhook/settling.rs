@@ -252,3 +252,23 @@ async fn a_stop_leaves_what_is_parked_and_what_fails_unsettled_and_delivers_the_
     assert!(counts.left.iter().eq(["msg_1_1"]), "{:?}", counts.left);
     assert_eq!((counts.outcome("delivered"), counts.waiting()), (2, "1"));
 }
+
+#[tokio::test]
+async fn nothing_is_tried_again_after_a_stop_although_an_attempt_is_still_under_way() {
+    let mut receiver = Receiver::start(|_, request| match request.header("webhook-id") {
+        "msg_0_1" => Reply::status(503),
+        _ => Reply::Silence,
+    })
+    .await;
+    let mut config = config(&url(&receiver));
+    config.timeout_ms = 2_500;
+    let sink = Sink::start(config, waits(&[1_000]));
+    for lane in 0..2 {
+        sink.send(message(lane, 1)).await;
+        receiver.next().await;
+    }
+    sink.stop.cancel();
+    let counts = sink.finish().await;
+    assert_eq!((counts.outcome("server_error"), counts.outcome("timed_out")), (1, 1));
+    assert!(counts.left.iter().eq(["msg_0_1", "msg_1_1"]), "{:?}", counts.left);
+}

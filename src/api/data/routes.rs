@@ -128,8 +128,8 @@ impl IntoResponse for Json {
 }
 
 /// Keeps web pages out, whose scripts can reach a loopback address from the browser of whoever runs this: by a name of
-/// their own that leads here (DNS rebinding), or by a POST across origins. Refuses large bodies, and forbids browsers to
-/// guess the type of an answer.
+/// their own that leads here (DNS rebinding), or by a POST across origins. Refuses large bodies, and forbids browsers
+/// to guess the type of an answer.
 async fn guard(request: Request, next: Next) -> Response {
     match refusal(request.method(), request.headers()) {
         Some(problem) => guarded(problem),

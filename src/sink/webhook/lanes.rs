@@ -12,8 +12,9 @@ use crate::engine::Timestamp;
 use crate::sink::{Parcel, Ticket};
 use crate::store::dead_letter::UndeliveredReason;
 
-/// The most messages held, those under way, those parked and those whose settlement waits to be told included; beyond, the
-/// caller's queue is not read. Room for the failures of a thousand identities at about 1 kB each, and for 20 MB at worst.
+/// The most messages held, those under way, those parked and those whose settlement waits to be told included; beyond,
+/// the caller's queue is not read. Room for the failures of a thousand identities at about 1 kB each, and for 20 MB at
+/// worst.
 pub(super) const MAX_HELD: usize = 1_024;
 
 /// The most beginnings remembered that were given up; the oldest go first, and then their ends are told although nobody
@@ -118,7 +119,8 @@ impl Lanes {
         Vec::new()
     }
 
-    /// The next message whose turn it is. Its lane stands until [`Lanes::delivered`], [`Lanes::give_up`] or [`Lanes::park`].
+    /// The next message whose turn it is. Its lane stands until [`Lanes::delivered`], [`Lanes::give_up`] or
+    /// [`Lanes::park`].
     pub(super) fn take(&mut self) -> Option<Held> {
         let lane = self.lanes.get_mut(&self.ready.pop_front()?)?;
         let held = lane.messages.pop_front()?;
@@ -132,8 +134,8 @@ impl Lanes {
         self.done(message);
     }
 
-    /// The message under way is in the dead letters. If its alert has ended meanwhile and the receiver can't have heard of
-    /// it, what is left of the alert is cancelled; returns the tickets of that.
+    /// The message under way is in the dead letters. If its alert has ended meanwhile and the receiver can't have heard
+    /// of it, what is left of the alert is cancelled; returns the tickets of that.
     pub(super) fn give_up(&mut self, held: &Held) -> Vec<Ticket> {
         if held.may_have_arrived {
             self.forget(&held.message.alert_id);
@@ -153,8 +155,8 @@ impl Lanes {
         self.advance(message.lane);
     }
 
-    /// The message under way waits until then. If its alert has ended meanwhile and the receiver can't have heard of it, the
-    /// whole alert is cancelled instead; returns the tickets of that.
+    /// The message under way waits until then. If its alert has ended meanwhile and the receiver can't have heard of
+    /// it, the whole alert is cancelled instead; returns the tickets of that.
     pub(super) fn park(&mut self, held: Held, until: Instant) -> Vec<Ticket> {
         let id = held.message.lane;
         let alert_id = held.message.alert_id.clone();

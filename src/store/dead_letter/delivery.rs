@@ -11,8 +11,8 @@ use crate::engine::Timestamp;
 
 use super::{DeadLetterError, Letter, Letters};
 
-/// The letters of messages that were not delivered. The same message can stand there more than once: it was sent again and
-/// given up again, or the disk took so long over the first letter that another was written.
+/// The letters of messages that were not delivered. The same message can stand there more than once: it was sent again
+/// and given up again, or the disk took so long over the first letter that another was written.
 pub type DeliveryLetters = Letters<DeliveryLetter>;
 
 /// A detail is the receiver's answer or an error of the connection in words.
@@ -128,8 +128,8 @@ impl Letter for DeliveryLetter {
 }
 
 impl DeliveryLetters {
-    /// The newest letter of a message, by its `webhook-id`. Its [`DeliveryLetter::message`] is what was to be sent, byte
-    /// for byte: put into the queue of its sink, it is delivered under the same id. The letter stays where it is.
+    /// The newest letter of a message, by its `webhook-id`. Its [`DeliveryLetter::message`] is what was to be sent,
+    /// byte for byte: put into the queue of its sink, it is delivered under the same id. The letter stays where it is.
     pub async fn get(&self, message_id: &str) -> Result<Option<DeliveryLetter>, DeadLetterError> {
         let wanted = message_id.to_owned();
         let found = self.newest(1, move |letter| letter.message.message_id == wanted).await?;
