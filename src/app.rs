@@ -16,11 +16,9 @@ use crate::api::data;
 use crate::api::health::{self, Health, Readiness};
 use crate::clock;
 use crate::config::{ApiConfig, Config, QueueType, SourceConfig, SourceKind, WebhookConfig};
-use crate::engine::{BlindReason, ClockSettings};
+use crate::engine::{BlindReason, ClockSettings, Millis};
 use crate::metrics::{self, DEAD_LETTERS_REMOVED, DELIVERY_LETTERS_REMOVED, Metrics};
-use crate::partitions::{
-    Environment, FleetData, Keeps, Partitions, Paths, Router, Workers,
-};
+use crate::partitions::{Environment, FleetData, Keeps, Partitions, Paths, Router, Workers};
 use crate::shutdown::Supervisor;
 use crate::sink::Settled;
 use crate::sink::webhook::{self, Ports};
@@ -98,25 +96,10 @@ impl App {
         .await?;
         start_delivery(&mut supervisor, &router, reports, &partitions, &stop);
         start_workers(&mut supervisor, workers, &partitions, &stop);
-        let mut statuses = Vec::new();
-        for source in config.sources {
-            let (status, watched) = watch::channel(SourceStatus::default());
-            statuses.push((source.name.clone(), watched));
-            let opener = partitions.of_source(
-                source.name.clone(),
-                profile(&source, &partitions),
-                keeps(&source),
-            );
-            opener.restore().await?;
-            let ctx = SourceContext {
-                name: source.name.clone(),
-                partitions: opener,
-                status,
-                metrics: metrics.clone(),
-                max_clock_error_ms: config.clock.max_error_ms,
-            };
-            start_source(&mut supervisor, source, ctx, stop.clone());
-        }
+        let max_error_ms = config.clock.max_error_ms;
+        let statuses =
+            start_sources(&mut supervisor, config.sources, &partitions, max_error_ms, &stop)
+                .await?;
         let paths = Paths::new(partitions.clone(), statuses.clone(), limits);
         watch_paths(&mut supervisor, paths, &stop);
         let readiness = readiness(statuses, partitions.clone());
@@ -261,6 +244,35 @@ fn watch_paths(supervisor: &mut Supervisor, mut paths: Paths, stop: &Cancellatio
     });
 }
 
+type Statuses = Vec<(Arc<str>, watch::Receiver<SourceStatus>)>;
+
+/// Takes up what is stored of each source, and starts it.
+async fn start_sources(
+    supervisor: &mut Supervisor,
+    sources: Vec<SourceConfig>,
+    partitions: &Arc<Partitions>,
+    max_clock_error_ms: Millis,
+    stop: &CancellationToken,
+) -> anyhow::Result<Statuses> {
+    let mut statuses = Vec::new();
+    for source in sources {
+        let (status, watched) = watch::channel(SourceStatus::default());
+        statuses.push((source.name.clone(), watched));
+        let opener =
+            partitions.of_source(source.name.clone(), profile(&source, partitions), keeps(&source));
+        opener.restore().await?;
+        let ctx = SourceContext {
+            name: source.name.clone(),
+            partitions: opener,
+            status,
+            metrics: partitions.metrics(),
+            max_clock_error_ms,
+        };
+        start_source(supervisor, source, ctx, stop.clone());
+    }
+    Ok(statuses)
+}
+
 fn start_source(
     supervisor: &mut Supervisor,
     source: SourceConfig,
@@ -313,7 +325,7 @@ fn profile(source: &SourceConfig, partitions: &Partitions) -> Profile {
 
 /// Ready: every source is connected and has caught up with what was there when it was attached.
 fn readiness(
-    statuses: Vec<(Arc<str>, watch::Receiver<SourceStatus>)>,
+    statuses: Statuses,
     partitions: Arc<Partitions>,
 ) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
     Arc::new(move || {
@@ -327,7 +339,10 @@ fn readiness(
         }
         for partition in partitions.view() {
             if partition.sight.blind == Some(BlindReason::Storage) {
-                reasons.push(format!("storage: source {} can't be written down", partition.key.source));
+                reasons.push(format!(
+                    "storage: source {} can't be written down",
+                    partition.key.source
+                ));
             }
             if partition.is_recovering || partition.stats.blind == Some(BlindReason::Lagging) {
                 let key = partition.key;

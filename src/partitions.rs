@@ -179,6 +179,11 @@ impl Partitions {
         self.ending.delivered.cancel();
     }
 
+    /// What counts for it.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.environment.metrics.clone()
+    }
+
     /// The rules in force.
     pub fn policy(&self) -> &Policy {
         &self.environment.policy

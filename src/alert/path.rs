@@ -192,7 +192,8 @@ impl PathWatch {
     /// Takes up an alert that an earlier process left open: its partitions count as unwell until they have been seen for long
     /// enough.
     pub fn resumed(source: Arc<str>, limits: PathLimits, open: PathAlert) -> Self {
-        let unwell = Watched { reasons: open.reasons.keys().copied().collect(), ..Watched::default() };
+        let unwell =
+            Watched { reasons: open.reasons.keys().copied().collect(), ..Watched::default() };
         let named = open.partitions.iter();
         Self {
             partitions: named.map(|name| (name.clone(), unwell.clone())).collect(),

@@ -161,8 +161,7 @@ impl Desk {
                 outbox.owe_again(&sink, mark);
             }
         }
-        let mut book =
-            Book::new(setup.owner.clone(), setup.pace, stored.next.max(1), outbox);
+        let mut book = Book::new(setup.owner.clone(), setup.pace, stored.next.max(1), outbox);
         book.began_from(stored.snapshot.as_ref().map(|(number, _)| *number), now.boot_ms);
         // Without a snapshot a log is read from where the configuration says, as if nothing had been stored.
         let is_usable = stored.snapshot.is_some() || (!setup.has_log && stored.next > 1);

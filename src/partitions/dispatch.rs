@@ -127,7 +127,10 @@ async fn fetch(ledger: &dyn Ledger, sink: &str, number: u64) {
     let lost = ledger.refill(sink, number, entry.as_ref());
     if !lost.is_empty() {
         tracing::error!(
-            sink, source = ledger.source(), number, messages = lost.len(),
+            sink,
+            source = ledger.source(),
+            number,
+            messages = lost.len(),
             "owed alerts can't be read any more: the entry of the journal is damaged or gone, they are not told"
         );
     }

@@ -135,7 +135,8 @@ impl SourcePartitions {
     ) -> Arc<Shared> {
         let environment = &self.partitions.environment;
         let (events, queue) = mpsc::channel(EVENT_QUEUE);
-        let told_clock = if desk.resume().is_some() { desk.engine().clock() } else { Timestamp::MIN };
+        let told_clock =
+            if desk.resume().is_some() { desk.engine().clock() } else { Timestamp::MIN };
         let (progress, _) =
             watch::channel(Progress { acknowledge: None, clock: told_clock, next_deadline: None });
         let shared = Arc::new(Shared {
@@ -184,4 +185,3 @@ impl OpenPartition for SourcePartitions {
         PartitionLink { events: shared.events.clone(), progress, resume }
     }
 }
-

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
+use super::Partitions;
 use super::batch::note;
 use super::shared::Shared;
 use super::writer::now;
-use super::Partitions;
 use crate::engine::{Audience, Facts, ForeignClocks, IdentityRef, Output, Tiding};
 
 impl Partitions {

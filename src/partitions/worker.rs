@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::batch::{BatchProgress, FIRE_BUDGET, Pause, note};
 use super::Partitions;
+use super::batch::{BatchProgress, FIRE_BUDGET, Pause, note};
 use super::shared::Shared;
 use super::writer::now;
 use crate::engine::{Attached, BlindReason, Outlook, Output, Proof};
