@@ -25,7 +25,7 @@
 //! | [`alert`] | PURE: stable ids, canonical JSON, signature, muting of old history, the path alert |
 //! | [`partitions`] | the last-seen map: a `DashMap` from partition to engine, one worker each, the way to the sinks |
 //! | [`sink`] | adapters out: webhooks with retries, an address guard and limits |
-//! | [`store`] | what is on disk: dead letters |
+//! | [`store`] | what is kept: dead letters on disk; journals and snapshots in a folder or an object store |
 //! | [`api`] | health and metrics over HTTP |
 //! | [`devhub`] | the embedded development hub and a simulated fleet, for the demo and the tests |
 //! | [`cli`] | one command per file |

@@ -79,7 +79,7 @@ impl fmt::Debug for Journal {
 }
 
 impl Journal {
-    pub(super) fn new(backend: Arc<Backend>, path: String) -> Self {
+    pub(in crate::store) fn new(backend: Arc<Backend>, path: String) -> Self {
         Self { inner: Arc::new(Inner { backend, path, sweep: Mutex::default() }) }
     }
 

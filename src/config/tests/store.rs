@@ -58,7 +58,7 @@ fn a_url_that_is_none_of_an_object_store_is_refused_with_what_to_write() {
         ("az://c/a?sv=1&sig=hunter22", "says more than where"),
     ] {
         let all = mistakes(url, "account_name=a\nallow_http=true\n");
-        assert!(all.contains(&format!("store.url: value '")) && all.contains(expected), "{all}");
+        assert!(all.contains("store.url: value '") && all.contains(expected), "{all}");
         assert!(!all.contains("hunter22"), "{all}");
     }
 }
