@@ -25,7 +25,8 @@
 //! | [`alert`] | PURE: stable ids, canonical JSON, signature, muting of old history, the path alert, alerts about ourselves |
 //! | [`partitions`] | the last-seen map: a `DashMap` from partition to engine, one worker each, the way to the sinks |
 //! | [`sink`] | adapters out: webhooks with retries, an address guard and limits; every parcel is settled once |
-//! | [`store`] | what is on disk: dead letters of what could not be read, and of what could not be delivered |
+//! | [`journal`] | PURE: what has to be durable before anybody is told: entries, snapshots, outbox, and the way back after a crash |
+//! | [`store`] | journals and snapshots in a folder or an object store; dead letters of what could not be read or delivered |
 //! | [`api`] | health and metrics over HTTP, and the data of the fleet on loopback |
 //! | [`devhub`] | the embedded development hub and a simulated fleet, for the demo and the tests |
 //! | [`cli`] | one command per file |

@@ -2,8 +2,9 @@
 
 use crate::telemetry::redact;
 
-/// The longest part of what a system or provider said that is repeated, in characters: answers may hold pages.
-const SHOWN_CHARACTERS: usize = 300;
+/// The longest part of what a system or provider said that is repeated, in characters: answers may hold pages, and begin
+/// with the object's URL.
+const SHOWN_CHARACTERS: usize = 800;
 
 /// What the store refused or could not do. Names the object; never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

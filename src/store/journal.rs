@@ -79,7 +79,7 @@ impl fmt::Debug for Journal {
 }
 
 impl Journal {
-    pub(super) fn new(backend: Arc<Backend>, path: String) -> Self {
+    pub(in crate::store) fn new(backend: Arc<Backend>, path: String) -> Self {
         Self { inner: Arc::new(Inner { backend, path, sweep: Mutex::default() }) }
     }
 
@@ -182,7 +182,8 @@ impl Journal {
     /// and not in it; at most [`MAX_COLLECTED`] in one call. Gives how many were removed: at the bound there may be more
     /// to do, and after an error the next call goes on. An entry that is no longer pinned goes with the next call.
     ///
-    /// The first call lists the folders of entries; what was collected is not looked at again.
+    /// The first call lists the folders of entries; what was collected is not looked at again. Each call lists at least the
+    /// snapshots and the newest folder below `before`: two requests.
     pub async fn collect(
         &self,
         before: u64,
@@ -191,7 +192,7 @@ impl Journal {
     ) -> Result<usize, StoreError> {
         let mut sweep = self.inner.sweep.lock().await;
         let entries = sweep.entries(self, before, pinned).await?;
-        let snapshots = sweep.snapshots(self, keep, MAX_COLLECTED - entries).await?;
+        let snapshots = collect::snapshots(self, keep, MAX_COLLECTED - entries).await?;
         Ok(entries + snapshots)
     }
 

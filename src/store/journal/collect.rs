@@ -19,8 +19,6 @@ pub(super) struct Sweep {
     done_before: u64,
     /// Entries that were pinned when their group was swept.
     left: BTreeSet<u64>,
-    /// What was kept when the snapshots were last looked at, if nothing else of them was left.
-    kept: Option<BTreeSet<u64>>,
 }
 
 impl Sweep {
@@ -90,30 +88,22 @@ impl Sweep {
         let first = self.pending.as_ref()?.first().copied()?;
         (first.saturating_mul(GROUP) < before).then_some(first)
     }
+}
 
-    /// Removes at most `room` snapshots; how many. One that is newer than all of `keep` may be in the making.
-    pub(super) async fn snapshots(
-        &mut self,
-        journal: &Journal,
-        keep: &[u64],
-        room: usize,
-    ) -> Result<usize, StoreError> {
-        let keep: BTreeSet<u64> = keep.iter().copied().collect();
-        let Some(&newest) = keep.last() else { return Ok(0) };
-        if room == 0 || self.kept.as_ref() == Some(&keep) {
-            return Ok(0);
-        }
-        let there = journal.snapshots().await?;
-        let is_due = |number: &u64| *number < newest && !keep.contains(number);
-        let due: Vec<u64> = there.into_iter().filter(is_due).collect();
-        let now = &due[..due.len().min(room)];
-        let paths = now.iter().map(|&number| journal.snapshot_path(number)).collect();
-        let removed = journal.inner.backend.remove(&journal.snapshots_path(), paths).await?;
-        if now.len() == due.len() {
-            self.kept = Some(keep);
-        }
-        Ok(removed)
+/// Removes at most `room` snapshots; how many. One that is newer than all of `keep` may be in the making.
+pub(super) async fn snapshots(
+    journal: &Journal,
+    keep: &[u64],
+    room: usize,
+) -> Result<usize, StoreError> {
+    let Some(&newest) = keep.iter().max() else { return Ok(0) };
+    if room == 0 {
+        return Ok(0);
     }
+    let there = journal.snapshots().await?.into_iter();
+    let due = there.filter(|number| *number < newest && !keep.contains(number));
+    let paths = due.take(room).map(|number| journal.snapshot_path(number)).collect();
+    journal.inner.backend.remove(&journal.snapshots_path(), paths).await
 }
 
 /// Whether every number of the group is below `before`.

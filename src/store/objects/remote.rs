@@ -1,6 +1,7 @@
 //! Objects in an object store. What it has confirmed is durable and seen by everybody: Azure Blob, S3 and Google Cloud
 //! Storage are strongly consistent, and each has a put that fails if the name is taken.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,12 +73,21 @@ impl Doing<'_> {
     }
 
     fn failed(self, error: &Error) -> StoreError {
-        let reason = error.to_string();
+        // The library's own words only repeat the object.
+        let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
         if matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) {
             self.refused(&reason)
         } else {
             self.unavailable(&reason)
         }
+    }
+
+    /// Of a put, which needs nothing but the container.
+    fn put_failed(self, error: &Error) -> StoreError {
+        if matches!(error, Error::NotFound { .. }) {
+            return self.unavailable("the container or bucket is not there: create it");
+        }
+        self.failed(error)
     }
 }
 
@@ -111,7 +121,7 @@ impl Remote {
         match self.store.put_opts(&self.path(name), payload, options).await {
             Ok(_) => Ok(Created::New),
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Created::Exists),
-            Err(error) => Err(doing.failed(&error)),
+            Err(error) => Err(doing.put_failed(&error)),
         }
     }
 
@@ -130,7 +140,7 @@ impl Remote {
             let upload = self.store.put_multipart(&path).await?;
             put_parts(WriteMultipart::new_with_chunk_size(upload, PART_BYTES), bytes).await
         };
-        put.await.map_err(|error| doing.failed(&error))
+        put.await.map_err(|error| doing.put_failed(&error))
     }
 
     /// The content under this name, if it is at most `most` bytes long.

@@ -3,7 +3,17 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use bytes::Bytes;
+
+use super::super::backend::Backend;
 use super::*;
+use crate::store::StoreError;
+use crate::store::journal::{CreateError, Journal};
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(work)
+}
 
 fn temporary_folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
@@ -94,24 +104,27 @@ fn failing(root: &Path) -> (Folder, Arc<AtomicU32>) {
 fn no_create_succeeds_whose_sync_failed_and_the_next_try_writes_a_new_file() {
     use std::os::unix::fs::MetadataExt;
 
-    let place = temporary_folder();
-    let (folder, countdown) = failing(place.path());
-    // Into a new folder: the folder above it, the file, the folder itself.
-    for nth in 1..=3 {
-        let name = format!("group-{nth}/n");
+    // Into new folders: the three above the entry, each from below to the root, its file, its own folder.
+    let syncs = [false, false, false, false, true];
+    for (nth, has_name) in (1..).zip(syncs) {
+        let place = temporary_folder();
+        let (folder, countdown) = failing(place.path());
+        let journal = Journal::new(Arc::new(Backend::folder(folder)), "p".to_owned());
+        let entry = Bytes::from_static(b"x");
         countdown.store(nth, Ordering::SeqCst);
-        let error = folder.create(&name, b"x").expect_err("the sync fails");
-        assert_eq!(error.raw_os_error(), Some(5), "{nth}");
+        let failed = block_on(journal.create(7, entry.clone()));
+        let is_unavailable =
+            matches!(failed, Err(CreateError::Store(StoreError::Unavailable { .. })));
+        assert!(is_unavailable, "{nth}: {failed:?}");
         assert_eq!(unfinished(place.path()), 0);
-        let path = place.path().join(&name);
-        let seen = fs::metadata(&path).ok().map(|metadata| metadata.ino());
-        assert_eq!(seen.is_some(), nth == 3, "{nth}: only the last sync comes after the name");
-        match folder.create(&name, b"x").expect("the disk works again") {
-            Created::New => assert_eq!(seen, None),
-            Created::Exists => folder.replace(&name, b"x").expect("written anew"),
-        }
-        let now = fs::metadata(&path).expect("it is there").ino();
-        assert_ne!(Some(now), seen);
+        let path = place.path().join("p/entries/00000000000000000/00000000000000000007");
+        let inode = || fs::metadata(&path).ok().map(|metadata| metadata.ino());
+        let seen = inode();
+        assert_eq!(seen.is_some(), has_name, "{nth}: only the last sync comes after the name");
+
+        assert_eq!(block_on(journal.create(7, entry)), Ok(()));
+        assert!(inode().is_some() && inode() != seen, "{nth}");
+        assert_eq!(countdown.load(Ordering::SeqCst), 0);
     }
 }
 
@@ -166,7 +179,6 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "says why nothing was tested")]
 fn a_full_disk_takes_nothing_loses_nothing_and_works_again_when_there_is_room() {
     let Some(disk) = SmallDisk::mount() else {
         eprintln!("not tested: this user may not mount a tmpfs");
@@ -188,10 +200,14 @@ fn a_full_disk_takes_nothing_loses_nothing_and_works_again_when_there_is_room() 
     assert_eq!(error.kind(), ErrorKind::StorageFull);
     assert_eq!(content(&folder, &name(kept)), None);
     assert_eq!(unfinished(&root), 0);
+    let journal = Journal::new(Arc::new(Backend::folder(open(&root))), "p".to_owned());
+    let full = block_on(journal.create(0, entry.clone().into()));
+    let is_unavailable = matches!(full, Err(CreateError::Store(StoreError::Unavailable { .. })));
+    assert!(is_unavailable, "{full:?}");
     for number in 0..kept {
         assert_eq!(content(&folder, &name(number)).as_ref(), Some(&entry));
     }
     assert_eq!(folder.remove(&[name(0)]).expect("removed on a full disk"), 1);
-    assert_eq!(folder.create(&name(kept), &entry).expect("there is room"), Created::New);
-    assert_eq!(content(&folder, &name(kept)).as_ref(), Some(&entry));
+    assert_eq!(block_on(journal.create(0, entry.clone().into())), Ok(()));
+    assert_eq!(block_on(journal.entry(0)), Ok(Some(entry.into())));
 }
