@@ -168,6 +168,7 @@ impl PartitionClock {
                 | BlindReason::Starved
                 | BlindReason::Stalled
                 | BlindReason::Throttled
+                | BlindReason::RouteUnproven
                 | BlindReason::Lagging,
             ) => {}
             // What was left of the backlog is read again after the next attach.

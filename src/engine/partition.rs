@@ -16,7 +16,7 @@ use super::placement::{Audience, ForeignClocks, PartitionId, Reply, Tiding};
 use super::route::RouteWitness;
 use super::rules::Policy;
 use super::shard::{Context, Output, Shard};
-use super::signal::{Attached, BlindReason, Message, Proof, Signal, SignalKind};
+use super::signal::{Attached, BlindReason, Gap, GapReason, Message, Proof, Signal, SignalKind};
 use super::table::State;
 use super::time::Timestamp;
 use super::timers::{Decision, tick_of};
@@ -27,6 +27,10 @@ pub const MAX_SHARD_IDENTITIES: usize = 262_144;
 /// The most shards of a partition: with full shards 16.7 million identities, sixteen times what one IoT Hub can have
 /// ("IoT Hub quotas and throttling"), some 2 GB. What comes beyond is not admitted, and counted.
 pub const MAX_SHARDS: usize = 64;
+
+/// Fewer identities than this may well all be silent at once: a verdict about one of them is told, and says that the route
+/// was not proven.
+const HELD_FROM: u64 = 10;
 
 /// Messages looked ahead at: as many loads from memory as a processor has under way at a time, and some more.
 pub const LOOK_AHEAD: usize = 32;
@@ -50,6 +54,12 @@ pub struct Partition {
     pub(super) seed: u64,
     pub(super) route: RouteWitness,
     foreign: ForeignClocks,
+    /// When other partitions of the same source were last heard of anybody of the hub.
+    heard_elsewhere: Option<Timestamp>,
+    /// The clock is on its way by a proof, and not because of a message.
+    by_proof: bool,
+    /// A verdict is due by proof that may be the route's fault: the clock stands until somebody is heard.
+    is_held: bool,
     /// Where the clock is on its way to.
     pub(super) goal: Option<Timestamp>,
     /// Decisions of the tick that is being fired, in order, and the next one.
@@ -109,6 +119,9 @@ impl Partition {
             seed,
             route: RouteWitness::default(),
             foreign: ForeignClocks::default(),
+            heard_elsewhere: None,
+            by_proof: false,
+            is_held: false,
             goal: None,
             decisions: Vec::new(),
             next_decision: 0,
@@ -144,7 +157,8 @@ impl Partition {
     /// Nothing unread remains on the partition. Without effect unless it holds for what was applied.
     pub fn prove(&mut self, proof: Proof) {
         if let Some(to) = self.clock.prove(proof) {
-            self.goal = Some(to);
+            self.goal = Some(self.goal.map_or(to, |goal| goal.max(to)));
+            self.by_proof = true;
         }
     }
 
@@ -153,8 +167,20 @@ impl Partition {
         self.foreign = clocks;
     }
 
+    /// Somebody of the hub was heard at `at` on another partition of the same source: the route into it works.
+    pub fn heard_elsewhere(&mut self, at: Option<Timestamp>) {
+        self.heard_elsewhere = self.heard_elsewhere.max(at);
+    }
+
+    /// When anybody was heard here last; `None` where several hubs share the partition, or nobody was.
+    pub fn last_heard(&self) -> Option<Timestamp> {
+        (self.hubs.len() == 1).then(|| self.route.last(0)).flatten()
+    }
+
     /// A message is about to be applied: what it makes due has to be fired first.
     pub fn prepare(&mut self, message: &Message<'_>, out: &mut Output) {
+        self.end_hold(message.event_time, out);
+        self.by_proof = self.is_held;
         let advance = self.clock.before(message.sequence, message.event_time);
         self.advance(advance, out);
     }
@@ -171,6 +197,11 @@ impl Partition {
                     return false;
                 }
                 let (shard, decision) = self.decisions[self.next_decision];
+                if self.by_proof && self.may_be_the_routes(shard, decision) {
+                    self.is_held = true;
+                    return true;
+                }
+                self.is_held = false;
                 self.next_decision += 1;
                 if self.with_shard(shard, |shard, context| shard.decide(decision, context, out)) {
                     left -= 1;
@@ -191,10 +222,39 @@ impl Partition {
         }
     }
 
+    /// Whether a verdict would rest on the route alone: nobody of the hub was heard in the last half of the window, on no
+    /// partition of the source, although many should have been.
+    fn may_be_the_routes(&mut self, shard: usize, decision: Decision) -> bool {
+        let counts = self
+            .shards
+            .iter()
+            .map(|shard| shard.counts[State::Online as usize] + shard.counts[State::Late as usize]);
+        let others = counts.sum::<u64>();
+        if others < HELD_FROM || self.hubs.len() != 1 {
+            return false;
+        }
+        self.with_shard(shard, |shard, context| shard.is_unproven(decision, context))
+    }
+
+    /// Somebody is heard again after a hold: the span before counts for nothing.
+    fn end_hold(&mut self, at: Option<Timestamp>, out: &mut Output) {
+        if !self.is_held {
+            return;
+        }
+        let Some(from) = self.route.last(0) else { return };
+        // What was sent before the silence began says nothing about it.
+        if let Some(until) = at.filter(|&until| until > from) {
+            self.is_held = false;
+            let gap = Gap { from, until, reason: GapReason::RouteUnproven };
+            self.clock.declare(gap);
+            self.advance(Advance { gap: Some(gap), to: None }, out);
+        }
+    }
+
     /// Applies a message that was prepared, after everything it made due was fired.
     pub fn apply(&mut self, message: &Message<'_>, out: &mut Output) {
         debug_assert!(
-            self.goal.is_none(),
+            self.goal.is_none() || self.is_held,
             "a message may be applied only after fire() has returned true"
         );
         if let (Some(signal), Some(at)) = (&message.signal, message.event_time) {
@@ -322,7 +382,7 @@ impl Partition {
         }
         Stats {
             clock: self.clock.clock(),
-            blind: self.clock.blind(),
+            blind: self.blind_reason(),
             live: self.clock.is_live(),
             identities,
             unjudgeable: self.shards.iter().map(|shard| shard.unjudgeable).sum(),
@@ -336,7 +396,7 @@ impl Partition {
     pub fn outlook(&self) -> Outlook {
         Outlook {
             clock: self.clock.clock(),
-            blind: self.clock.blind(),
+            blind: self.blind_reason(),
             next_deadline: self.next_deadline(),
         }
     }
@@ -358,7 +418,7 @@ impl Partition {
 
     /// Why its clock can't advance, if it can't.
     pub fn blind_reason(&self) -> Option<BlindReason> {
-        self.clock.blind()
+        self.clock.blind().or(self.is_held.then_some(BlindReason::RouteUnproven))
     }
 
     fn advance(&mut self, advance: Advance, out: &mut Output) {
@@ -424,6 +484,7 @@ impl Partition {
             clock: self.clock.clock(),
             gap_end: self.clock.gap_end(),
             route: &self.route,
+            heard_elsewhere: self.heard_elsewhere,
             foreign: &self.foreign,
             full: false,
             keeps_messages: self.keeps_messages,

@@ -33,6 +33,12 @@ impl RouteWitness {
         }
     }
 
+    /// The last message of any device of the hub.
+    pub(crate) fn last(&self, hub: u16) -> Option<Timestamp> {
+        let [first, _] = self.by_hub.get(usize::from(hub))?;
+        first.map(|(_, at)| at)
+    }
+
     /// The last message of any other device of the hub.
     pub(crate) fn last_of_others(&self, hub: u16, device: u64) -> Option<Timestamp> {
         let [first, second] = self.by_hub.get(usize::from(hub))?;

@@ -175,11 +175,13 @@ pub enum BlindReason {
     StreamReset,
     /// This process did not get the processor.
     Starved,
+    /// Nothing unread remains, but nobody of many was heard: the silence may be the route's.
+    RouteUnproven,
 }
 
 impl BlindReason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::LinkDown,
         Self::Unauthorized,
         Self::Throttled,
@@ -190,6 +192,7 @@ impl BlindReason {
         Self::NotOwner,
         Self::StreamReset,
         Self::Starved,
+        Self::RouteUnproven,
     ];
 
     /// The name used in state, metrics and alerts.
@@ -205,6 +208,7 @@ impl BlindReason {
             Self::NotOwner => "not_owner",
             Self::StreamReset => "stream_reset",
             Self::Starved => "starved",
+            Self::RouteUnproven => "route_unproven",
         }
     }
 }
@@ -240,6 +244,8 @@ pub enum GapReason {
     StreamReset,
     /// The messages are dated by receipt: what came while we were away says nothing about when.
     Undated,
+    /// Nobody of many was heard, and then somebody was: what the route did meanwhile is not known.
+    RouteUnproven,
 }
 
 impl GapReason {
@@ -251,6 +257,7 @@ impl GapReason {
             Self::AgedOut => "aged_out",
             Self::StreamReset => "stream_reset",
             Self::Undated => "undated",
+            Self::RouteUnproven => "route_unproven",
         }
     }
 }

@@ -5,6 +5,7 @@ mod lifecycle;
 mod placement;
 mod properties;
 mod recovery;
+mod route;
 mod verdicts;
 
 use std::sync::Arc;

@@ -88,9 +88,6 @@ impl Shard {
         let record = self.table.record(slot);
         let terms = self.terms(slot, context);
         let pending = record.state == State::Pending;
-        let device = self.table.key(slot).of_device().device_hash(self.table.hasher());
-        let witness_from = due.deadline.minus(terms.window_ms / 2);
-        let others = context.route.last_of_others(record.hub, device);
         Outage {
             judged: Judged { armed_at: due.armed_at, deadline: due.deadline },
             first_armed_at: due.armed_at,
@@ -101,8 +98,28 @@ impl Shard {
             last_signal: (!pending)
                 .then_some(LastSignal { sequence: record.sequence, event_time: due.armed_at }),
             generation: record.generation,
-            route_unproven: others.is_none_or(|at| at < witness_from),
+            route_unproven: self.route_unproven(slot, due.deadline, context),
         }
+    }
+
+    /// Whether nobody else of the hub was heard in the last half of the window before `deadline`.
+    fn route_unproven(&self, slot: Slot, deadline: Timestamp, context: Context<'_>) -> bool {
+        let device = self.table.key(slot).of_device().device_hash(self.table.hasher());
+        let witness_from = deadline.minus(self.terms(slot, context).window_ms / 2);
+        let here = context.route.last_of_others(self.table.record(slot).hub, device);
+        here.max(context.heard_elsewhere).is_none_or(|at| at < witness_from)
+    }
+
+    /// Whether a decision, if it is due at all, would be a verdict whose route is not proven. One about a heartbeat that was
+    /// read already is not: that heartbeat came over the route.
+    pub(crate) fn is_unproven(&self, decision: Decision, context: Context<'_>) -> bool {
+        let Decision { slot, deadline } = decision;
+        let has_crossing = self.beside.crossings.contains_key(&slot);
+        let is_living =
+            matches!(self.table.record(slot).state, State::Pending | State::Online | State::Late);
+        let is_due =
+            is_living && self.due(slot, context).is_some_and(|due| due.deadline <= context.clock);
+        is_due && !has_crossing && self.route_unproven(slot, deadline, context)
     }
 
     fn cause(&self, slot: Slot, armed_at: Timestamp) -> Cause {

@@ -268,6 +268,11 @@ impl Desk {
         self.engine.foreign_clocks(clocks);
     }
 
+    /// Somebody of the hub was heard on another partition of the same source.
+    pub fn heard_elsewhere(&mut self, at: Option<Timestamp>) {
+        self.engine.heard_elsewhere(at);
+    }
+
     /// Reads a message: fires what it makes due, at most `budget` decisions, and applies it.
     pub fn read(
         &mut self,

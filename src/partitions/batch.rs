@@ -149,7 +149,11 @@ pub(super) fn note(shared: &Shared, out: &mut Output) {
             GapReason::Hole => {
                 tracing::debug!(source = %key.source, partition = %key.partition, %from, %until, reason, "gap");
             }
-            GapReason::Tail | GapReason::AgedOut | GapReason::StreamReset | GapReason::Undated => {
+            GapReason::Tail
+            | GapReason::AgedOut
+            | GapReason::StreamReset
+            | GapReason::Undated
+            | GapReason::RouteUnproven => {
                 tracing::warn!(
                     source = %key.source,
                     partition = %key.partition,

@@ -147,6 +147,7 @@ impl SourcePartitions {
             desk: Mutex::new(desk),
             ledger: LedgerStore::new(journal),
             told_clock_ms: AtomicI64::new(told_clock.as_ms()),
+            last_heard_ms: AtomicI64::new(i64::MIN),
             progress,
             events,
         });

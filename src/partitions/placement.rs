@@ -47,10 +47,15 @@ impl Partitions {
     /// Tells a partition how far the others have been read.
     pub(super) fn tell_clocks(&self, to: &Arc<Shared>) {
         let others = self.others(to);
-        if !others.is_empty() {
-            let clocks = others.iter().map(|other| (other.id, other.told_clock())).collect();
-            to.desk().foreign_clocks(ForeignClocks::new(clocks));
+        if others.is_empty() {
+            return;
         }
+        let clocks = others.iter().map(|other| (other.id, other.told_clock())).collect();
+        let of_source = others.iter().filter(|other| other.key.source == to.key.source);
+        let heard = of_source.filter_map(|other| other.last_heard()).max();
+        let mut desk = to.desk();
+        desk.foreign_clocks(ForeignClocks::new(clocks));
+        desk.heard_elsewhere(heard);
     }
 
     /// The other partitions that could carry the same hub.

@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) ledger: LedgerStore,
     /// The clock up to which everything this partition had to tell others has been told, in ms.
     pub(super) told_clock_ms: AtomicI64,
+    /// When anybody was heard here last, in ms.
+    pub(super) last_heard_ms: AtomicI64,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) counters: Counters,
@@ -42,6 +44,12 @@ impl Shared {
             HubName::Fixed(name) => &**name == hub,
             HubName::Property(_) => true,
         }
+    }
+
+    /// When anybody was heard on this partition last.
+    pub(super) fn last_heard(&self) -> Option<Timestamp> {
+        let ms = self.last_heard_ms.load(Ordering::Acquire);
+        (ms > i64::MIN).then_some(Timestamp::from_ms(ms))
     }
 
     pub(super) fn told_clock(&self) -> Timestamp {

@@ -10,7 +10,7 @@ use super::Partitions;
 use super::batch::{BatchProgress, FIRE_BUDGET, Pause, note};
 use super::shared::Shared;
 use super::writer::now;
-use crate::engine::{Attached, BlindReason, Outlook, Output, Proof};
+use crate::engine::{Attached, BlindReason, Outlook, Output, Proof, Timestamp};
 use crate::source::{Delivery, Event};
 
 /// How often a silent partition looks whether the clocks of the others have moved.
@@ -138,8 +138,13 @@ impl Worker {
 
     /// After every event: the end of a replay ends the muting, others are answered, and the source learns how far things are.
     fn settle(&mut self) {
-        let Outlook { clock, next_deadline, .. } = self.shared.desk().engine().outlook();
+        let (Outlook { clock, next_deadline, .. }, heard) = {
+            let desk = self.shared.desk();
+            (desk.engine().outlook(), desk.engine().last_heard())
+        };
         self.shared.told_clock_ms.store(clock.as_ms(), Ordering::Release);
+        let heard_ms = heard.map_or(i64::MIN, Timestamp::as_ms);
+        self.shared.last_heard_ms.store(heard_ms, Ordering::Release);
         self.partitions.answer_deferred(&self.shared);
         let is_due = {
             let mut desk = self.shared.desk();

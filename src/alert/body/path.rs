@@ -190,6 +190,10 @@ fn blind(reason: BlindReason) -> (&'static str, &'static str) {
         BlindReason::StreamReset => {
             ("the log is another one than before", "whether the hub failed over or was made anew")
         }
+        BlindReason::RouteUnproven => (
+            "nobody has been heard although everything was read, which may be the route's fault as well as the devices'",
+            "IoT Hub's routing metrics and health, and whether the whole fleet is offline",
+        ),
         BlindReason::Starved => {
             ("this service did not get the processor", "the processor limits of this service")
         }
