@@ -60,6 +60,7 @@ impl App {
         limits: PathLimits,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
+        let pace = config.pace();
         let (metrics, prometheus) = metrics::prometheus()?;
         let metrics = Arc::new(metrics);
         let listener = TcpListener::bind(config.http.listen)
@@ -90,6 +91,7 @@ impl App {
             metrics: metrics.clone(),
             seed: rand::random(),
             objects,
+            pace,
             owner: format!("{:032x}", rand::random::<u128>()),
             stop: stop.clone(),
         })

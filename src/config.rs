@@ -15,6 +15,7 @@ use crate::engine::rules::Policy;
 mod api;
 mod clock;
 mod duration;
+mod flow;
 mod http;
 mod log;
 mod problem;
@@ -98,7 +99,8 @@ fn read(tree: &Value, base: &Path) -> (Result<Loaded, Vec<Problem>>, BTreeSet<St
     let report = Report { base: base.to_owned(), ..Report::default() };
     let config = Section::read(&report, String::new(), tree, read_root);
     let problems = report.problems.into_inner();
-    let warnings = report.warnings.into_inner();
+    let mut warnings = report.warnings.into_inner();
+    warnings.extend(config.iter().flat_map(Config::flow_warnings));
     let result = match config {
         Some(config) if problems.is_empty() => Ok(Loaded { config, warnings }),
         Some(_) | None => Err(problems),

@@ -84,6 +84,8 @@ pub struct Environment {
     pub seed: u64,
     /// Where journals and snapshots are kept.
     pub objects: Objects,
+    /// How soon things are written there.
+    pub pace: Pace,
     /// Names this process in what it writes.
     pub owner: String,
     /// Ends the workers.
@@ -139,7 +141,7 @@ impl Partitions {
         let journal = environment.objects.journal(&[FLEET]);
         let Found { stored, kept } = restore::load(&journal, 0).await?;
         let (sinks, owner) = (environment.router.names(), environment.owner.clone());
-        let desk = FleetDesk::new(sinks, owner, Pace::default(), &stored, writer::now());
+        let desk = FleetDesk::new(sinks, owner, environment.pace, &stored, writer::now());
         let fleet = Fleet::new(desk, journal);
         environment.router.ledgers().add(fleet.clone());
         let meters = StoreMeters::new(&environment.metrics, FLEET);

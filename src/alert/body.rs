@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::engine::{Cause, Millis, ResolvedBy, Timestamp, Transition, TransitionKind};
+use crate::engine::{Cause, Millis, Outage, ResolvedBy, Timestamp, Transition, TransitionKind};
 
 use super::id::{self, AlertId};
 use super::{Alert, Message};
@@ -15,8 +15,8 @@ mod self_health;
 mod summary;
 mod watchdog;
 
-pub use path::path_message;
-pub use self_health::self_message;
+pub use path::{SEVERITY as PATH_SEVERITY, TYPE as PATH_TYPE, path_message};
+pub use self_health::{TYPE as SELF_TYPE, self_message};
 pub use watchdog::watchdog_message;
 
 /// Upper bound of a body, in bytes: what Standard Webhooks 1.0.0 ("Payload size") recommends as the most.
@@ -195,7 +195,7 @@ impl<'a> Data<'a> {
             alert_id,
             r#type,
             status: Status::of(transition).as_str(),
-            severity: if outage.route_unproven { "warning" } else { "critical" },
+            severity: severity(outage),
             cause: outage.cause.as_str(),
             summary: summary::of(alert),
             hub: clip(&identity.hub),
@@ -262,16 +262,26 @@ impl Ended {
 /// Dot-delimited, as Standard Webhooks 1.0.0 ("Payload structure") wants it.
 fn event_type(transition: &Transition) -> &'static str {
     match transition.kind {
-        TransitionKind::Offline => match transition.outage.cause {
-            Cause::NeverSeen => "device.never_seen",
-            Cause::Silent | Cause::Disconnected | Cause::ConnectedButSilent | Cause::LastWill => {
-                "device.silent"
-            }
-        },
+        TransitionKind::Offline => outage_type(&transition.outage),
         TransitionKind::Resolved { .. } => "device.recovered",
         TransitionKind::Retracted { .. } => "device.retracted",
         TransitionKind::Amended { .. } => "device.amended",
     }
+}
+
+/// What an outage is called as long as it lasts.
+pub fn outage_type(outage: &Outage) -> &'static str {
+    match outage.cause {
+        Cause::NeverSeen => "device.never_seen",
+        Cause::Silent | Cause::Disconnected | Cause::ConnectedButSilent | Cause::LastWill => {
+            "device.silent"
+        }
+    }
+}
+
+/// How bad an outage is: less, if it may be the route's.
+pub fn severity(outage: &Outage) -> &'static str {
+    if outage.route_unproven { "warning" } else { "critical" }
 }
 
 /// Event time of what is told.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::engine::{IdentityRef, Timestamp, Transition};
+use crate::engine::{IdentityRef, Outage, Timestamp, Transition};
 
 use super::body::Status;
 
@@ -32,8 +32,13 @@ impl AlertId {
     /// The id of the transition's outage: hash of hub, device, module, kind, and the event time that armed
     /// the deadline as first told.
     pub fn of(transition: &Transition) -> Self {
-        let IdentityRef { hub, device, module } = transition.identity.as_ref();
-        let armed_at = transition.outage.first_armed_at.as_ms().to_be_bytes();
+        Self::of_outage(transition.identity.as_ref(), &transition.outage)
+    }
+
+    /// The same for an outage that is looked at later.
+    pub fn of_outage(identity: IdentityRef<'_>, outage: &Outage) -> Self {
+        let IdentityRef { hub, device, module } = identity;
+        let armed_at = outage.first_armed_at.as_ms().to_be_bytes();
         Self(truncate(hash(&[
             Some(hub.as_bytes()),
             Some(device.as_bytes()),

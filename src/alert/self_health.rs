@@ -63,6 +63,11 @@ impl SelfReason {
         }
     }
 
+    /// How bad it is.
+    pub const fn severity(self) -> &'static str {
+        if self.is_critical() { "critical" } else { "warning" }
+    }
+
     /// Whether somebody may not be told of an outage because of it, or only later.
     pub const fn is_critical(self) -> bool {
         match self {

@@ -61,14 +61,6 @@ pub enum DataError {
         /// What to do.
         remedy: String,
     },
-    /// This service can't tell.
-    #[error("{error}")]
-    NotOffered {
-        /// What it can't tell.
-        error: String,
-        /// What to do.
-        remedy: String,
-    },
 }
 
 /// A partition.
@@ -116,7 +108,7 @@ pub struct IdentityInfo {
     /// Its last proof of life; `None` if it was never heard.
     #[serde(serialize_with = "instant")]
     pub last_seen: Option<Timestamp>,
-    /// The last proof of life with window and grace, without what gaps add; `None` if it was never heard or is deleted.
+    /// When its silence becomes an outage, with what gaps have added, or became one; `None` if it is deleted.
     #[serde(serialize_with = "instant")]
     pub deadline: Option<Timestamp>,
     /// Name of the source on which it was heard last.

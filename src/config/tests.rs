@@ -107,7 +107,7 @@ log: { level: info, format: text }
     assert_eq!(hub.auth, EventHubsAuth::CbsSas);
     let SourceKind::Amqp091(lab) = &config.sources[1].kind else { panic!("not a queue") };
     assert_eq!(lab.event_time, EventTimeFrom::TrustedHeader);
-    assert_eq!((lab.prefetch, lab.create), (300, false));
+    assert_eq!((lab.prefetch, lab.create), (1_000, false));
     assert_eq!(config.policy.default.window_ms, 60_000);
     let gateway = &config.policy.rules[1];
     assert_eq!(gateway.module, Some(Pattern::Glob("sensor".into())));

@@ -363,15 +363,6 @@ impl Partition {
         self.with_shard(index, |shard, context| shard.answered(&key, by, reply, context, out));
     }
 
-    /// The state of an identity, and the instant of its last proof of life if it was heard.
-    pub fn state(&self, identity: IdentityRef<'_>) -> Option<(State, Option<Timestamp>)> {
-        let &hub = self.hub_numbers.get(identity.hub)?;
-        let key = Key::new(hub, identity.device, identity.module);
-        let shard = &self.shards[self.shard_of(key.device_hash(&self.hasher))];
-        let record = shard.table.record(shard.table.find(&key)?);
-        Some((record.state, (record.last_seen > Timestamp::MIN).then_some(record.last_seen)))
-    }
-
     /// What it looks like from outside.
     pub fn stats(&self) -> Stats {
         let mut identities = [0; State::ALL.len()];
@@ -477,7 +468,15 @@ impl Partition {
         index: usize,
         act: impl FnOnce(&mut Shard, Context<'_>) -> T,
     ) -> T {
-        let context = Context {
+        let mut shards = std::mem::take(&mut self.shards);
+        let done = act(&mut shards[index], self.context());
+        self.shards = shards;
+        done
+    }
+
+    /// What a shard needs to know of its partition.
+    pub(super) fn context(&self) -> Context<'_> {
+        Context {
             policy: &self.policy,
             hubs: &self.hubs,
             tick_ms: self.clock.settings().tick_ms,
@@ -488,8 +487,11 @@ impl Partition {
             foreign: &self.foreign,
             full: false,
             keeps_messages: self.keeps_messages,
-        };
-        act(&mut self.shards[index], context)
+        }
+    }
+
+    pub(super) fn known_hub(&self, hub: &str) -> Option<u16> {
+        self.hub_numbers.get(hub).copied()
     }
 
     pub(super) fn hub_number(&mut self, hub: &str) -> Option<u16> {

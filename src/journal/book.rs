@@ -13,8 +13,10 @@ const MAX_OPEN: usize = 16_384;
 /// How long things may wait to be written. Boot time, in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Alerts, and acknowledgements of messages: what comes within it is written together.
+    /// Alerts: what comes within it is written together.
     pub urgent_ms: Millis,
+    /// Acknowledgements of messages.
+    pub acknowledge_ms: Millis,
     /// That a message was delivered: until then a crash delivers it again.
     pub settled_ms: Millis,
     /// Everything else: how much of a log is read again after a crash.
@@ -27,7 +29,20 @@ pub struct Pace {
 /// log after 5 s, or after a snapshot that is half a minute old, takes well under a second.
 impl Default for Pace {
     fn default() -> Self {
-        Self { urgent_ms: 50, settled_ms: 200, idle_ms: 5_000, snapshot_ms: 30_000 }
+        Self {
+            urgent_ms: 50,
+            acknowledge_ms: 50,
+            settled_ms: 200,
+            idle_ms: 5_000,
+            snapshot_ms: 30_000,
+        }
+    }
+}
+
+impl Pace {
+    /// Where every write is a request that is paid for: a tenth of the entries, and still one a second for a queue.
+    pub fn of_requests() -> Self {
+        Self { acknowledge_ms: 1_000, settled_ms: 1_000, idle_ms: 10_000, ..Self::default() }
     }
 }
 
@@ -59,8 +74,10 @@ struct InFlight {
 /// How soon something has to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// Somebody waits for it.
+    /// Somebody has to be told.
     Urgent,
+    /// A broker waits to be told that a message was taken.
+    Acknowledge,
     /// A crash would repeat something.
     Settled,
     /// A crash would cost time.
@@ -117,6 +134,7 @@ impl Book {
     pub fn wants(&mut self, urgency: Urgency, now_ms: Millis) {
         let wait_ms = match urgency {
             Urgency::Urgent => self.pace.urgent_ms,
+            Urgency::Acknowledge => self.pace.acknowledge_ms,
             Urgency::Settled => self.pace.settled_ms,
             Urgency::Idle => self.pace.idle_ms,
         };

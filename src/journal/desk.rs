@@ -419,7 +419,7 @@ impl Desk {
             return Committed { acknowledge: Some((attachment, sequence)) };
         }
         self.acknowledge = Some((attachment, sequence));
-        self.book.wants(Urgency::Urgent, now.boot_ms);
+        self.book.wants(Urgency::Acknowledge, now.boot_ms);
         Committed::default()
     }
 

@@ -7,9 +7,15 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::shared::Shared;
 use super::{PartitionView, Partitions};
-use crate::api::data::{AlertPage, Data, DataError, IdentityInfo, PartitionInfo, Replayed};
+use crate::alert::body;
+use crate::alert::id::AlertId;
+use crate::alert::path::PathAlert;
+use crate::alert::self_health::SelfAlert;
+use crate::api::data::{
+    AlertInfo, AlertPage, Data, DataError, IdentityInfo, PartitionInfo, Replayed,
+};
 use crate::clock;
-use crate::engine::{IdentityRef, State, Timestamp};
+use crate::engine::{Identity, IdentityRef, Outage, State, Timestamp};
 use crate::store::dead_letter::{DeadLetter, DeadLetterError, DeliveryLetter, DeliveryLetters};
 
 /// What the API asks.
@@ -30,25 +36,42 @@ impl FleetData {
         carriers.retain(|shared| shared.could_carry(identity.hub));
         carriers.sort_by(|a, b| b.key.cmp(&a.key));
         let known = carriers.iter().filter_map(|shared| {
-            let (state, last_seen) = shared.desk().engine().state(identity)?;
-            Some((shared, state, last_seen))
+            let known = shared.desk().engine().known(identity)?;
+            Some((shared, known))
         });
-        let (shared, state, last_seen) = known.max_by_key(|&(_, _, last_seen)| last_seen)?;
-        let heard = last_seen.filter(|_| state != State::Deleted);
-        let terms = self.partitions.policy().terms(identity).map(|(_, terms)| terms);
+        // Who judges it knows best; of several who don't, the one that heard it last.
+        let (shared, known) = known.max_by_key(|(_, known)| (!known.is_guest, known.last_seen))?;
         Some(IdentityInfo {
             hub: identity.hub.to_owned(),
             device_id: identity.device.to_owned(),
             module_id: identity.module.map(str::to_owned),
-            state: state.as_str(),
+            state: known.state.as_str(),
             unknown: self.why_unknown(shared),
-            last_seen,
-            deadline: heard
-                .zip(terms)
-                .map(|(seen, terms)| seen.plus(terms.window_ms).plus(terms.grace_ms)),
+            last_seen: known.last_seen,
+            deadline: known.deadline,
             source: shared.key.source.to_string(),
             partition: shared.key.partition.to_string(),
         })
+    }
+
+    /// The open alerts behind `after`, in the order of their ids.
+    fn open_page(&self, limit: usize, after: Option<&str>) -> AlertPage {
+        let mut alerts: Vec<AlertInfo> = Vec::new();
+        for shared in self.partitions.shared() {
+            let open = shared.desk().engine().open_outages();
+            alerts.extend(
+                open.into_iter()
+                    .map(|(identity, outage)| device_alert(identity, &outage, &shared.key.source)),
+            );
+        }
+        let state = self.partitions.fleet().state();
+        alerts.extend(state.paths.values().map(path_alert));
+        alerts.extend(state.own.iter().map(own_alert));
+        alerts.retain(|alert| after.is_none_or(|after| alert.alert_id.as_str() > after));
+        alerts.sort_unstable_by(|a, b| a.alert_id.cmp(&b.alert_id));
+        let has_more = alerts.len() > limit;
+        alerts.truncate(limit);
+        AlertPage { alerts, has_more }
     }
 
     fn why_unknown(&self, shared: &Shared) -> Option<&'static str> {
@@ -88,15 +111,10 @@ impl Data for FleetData {
 
     fn open_alerts(
         &self,
-        _limit: usize,
-        _after: Option<String>,
+        limit: usize,
+        after: Option<String>,
     ) -> BoxFuture<'_, Result<AlertPage, DataError>> {
-        let error = DataError::NotOffered {
-            error: "open alerts are not kept in one place by this version".to_owned(),
-            remedy: "ask for the identity in question, or look at what the receiver was told"
-                .to_owned(),
-        };
-        ready(Err(error)).boxed()
+        ready(Ok(self.open_page(limit, after.as_deref()))).boxed()
     }
 
     fn ingest_letters(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, DataError>> {
@@ -113,6 +131,66 @@ impl Data for FleetData {
 
     fn replay<'a>(&'a self, message_id: &'a str) -> BoxFuture<'a, Result<Replayed, DataError>> {
         self.send_again(message_id).boxed()
+    }
+}
+
+fn device_alert(identity: Identity, outage: &Outage, source: &str) -> AlertInfo {
+    let alert_id = AlertId::of_outage(identity.as_ref(), outage).to_string();
+    let Identity { hub, device, module } = identity;
+    AlertInfo {
+        alert_id,
+        r#type: body::outage_type(outage),
+        severity: body::severity(outage),
+        hub: Some(hub.to_string()),
+        device_id: Some(device.into()),
+        module_id: module.map(Into::into),
+        source: Some(source.to_owned()),
+        sink: None,
+        since: Some(outage.judged.armed_at),
+        detected_at: Some(outage.judged.deadline),
+    }
+}
+
+fn path_alert(alert: &PathAlert) -> AlertInfo {
+    AlertInfo {
+        source: Some(alert.source.to_string()),
+        ..alert_about_us(
+            alert.id,
+            body::PATH_TYPE,
+            body::PATH_SEVERITY,
+            alert.since,
+            alert.detected_at,
+        )
+    }
+}
+
+fn own_alert(alert: &SelfAlert) -> AlertInfo {
+    let severity = alert.reason.severity();
+    AlertInfo {
+        sink: alert.sink.as_ref().map(ToString::to_string),
+        ..alert_about_us(alert.id, body::SELF_TYPE, severity, alert.since, alert.detected_at)
+    }
+}
+
+/// An alert that is about no device.
+fn alert_about_us(
+    id: AlertId,
+    r#type: &'static str,
+    severity: &'static str,
+    since: Timestamp,
+    detected_at: Timestamp,
+) -> AlertInfo {
+    AlertInfo {
+        alert_id: id.to_string(),
+        r#type,
+        severity,
+        hub: None,
+        device_id: None,
+        module_id: None,
+        source: None,
+        sink: None,
+        since: Some(since),
+        detected_at: Some(detected_at),
     }
 }
 

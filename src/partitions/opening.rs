@@ -12,7 +12,7 @@ use super::shared::Shared;
 use super::writer::{Writer, now};
 use super::{PartitionKey, Partitions, Staff, worker};
 use crate::engine::Timestamp;
-use crate::journal::{Desk, Pace, Setup};
+use crate::journal::{Desk, Setup};
 use crate::source::{EVENT_QUEUE, Event, OpenPartition, PartitionLink, Progress};
 use crate::store::StoreError;
 use crate::store::journal::Journal;
@@ -117,7 +117,7 @@ impl SourcePartitions {
             has_log: matches!(self.keeps, Keeps::Log | Keeps::Once),
             has_places: matches!(self.keeps, Keeps::Log | Keeps::Stream | Keeps::Once),
             owner: environment.owner.clone(),
-            pace: Pace::default(),
+            pace: environment.pace,
         }
     }
 

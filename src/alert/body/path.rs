@@ -12,10 +12,10 @@ use crate::engine::{BlindReason, Millis};
 use super::{Instant, Status, clip};
 
 /// The name of this kind of alert, in every status.
-const TYPE: &str = "path.blind";
+pub const TYPE: &str = "path.blind";
 
 /// Nobody is judged there: as bad as all of them being silent.
-const SEVERITY: &str = "critical";
+pub const SEVERITY: &str = "critical";
 
 /// Partition names are cut to this many bytes, so that 32 of them leave room in [`super::MAX_BODY_BYTES`]. Those of an
 /// event hub are numbers.

@@ -12,7 +12,7 @@ use crate::alert::{Message, id};
 use super::{Instant, Status, clip};
 
 /// The name of this kind of alert, in every status.
-const TYPE: &str = "self.health";
+pub const TYPE: &str = "self.health";
 
 /// The message that tells the sink named `sink` about the service itself.
 pub fn self_message(alert: &SelfAlert, sink: &str) -> Message {
@@ -66,7 +66,7 @@ impl<'a> Payload<'a> {
                 alert_id,
                 r#type: TYPE,
                 status: alert.status.as_str(),
-                severity: if alert.reason.is_critical() { "critical" } else { "warning" },
+                severity: alert.reason.severity(),
                 reason: alert.reason.as_str(),
                 sink: alert.sink.as_deref().map(clip),
                 summary: summary(alert),

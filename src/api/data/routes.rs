@@ -95,9 +95,6 @@ impl From<DataError> for Problem {
             DataError::Unavailable { error, remedy } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error, remedy)
             }
-            DataError::NotOffered { error, remedy } => {
-                Self::new(StatusCode::NOT_IMPLEMENTED, error, remedy)
-            }
         }
     }
 }

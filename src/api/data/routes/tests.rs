@@ -129,7 +129,6 @@ impl Data for Fake {
         ready(match message_id {
             "msg_full" => Err(DataError::Unavailable { error, remedy }),
             "msg_gone" => Err(DataError::NotFound { error, remedy }),
-            "msg_never" => Err(DataError::NotOffered { error, remedy }),
             _ => Ok(replayed),
         })
         .boxed()
@@ -285,7 +284,7 @@ async fn a_replay_is_asked_for_by_post_only_and_says_what_became_of_it() {
     assert!(api.fake.replayed.lock().unwrap().is_empty());
     let (status, body) = api.post(&path("msg_1")).await;
     assert_eq!((status, body), (202, json!({ "message_id": "msg_1", "sink": "ops" })));
-    for (id, status) in [("msg_full", 503), ("msg_gone", 404), ("msg_never", 501)] {
+    for (id, status) in [("msg_full", 503), ("msg_gone", 404)] {
         let (answered, body) = api.post(&path(id)).await;
         assert_eq!((answered, body), (status, json!({ "error": "full", "remedy": "wait" })));
     }
