@@ -9,15 +9,19 @@ use std::sync::Arc;
 use super::book::{Book, Pace, Urgency};
 use super::entry::{Entry, Mark, Record, What};
 use super::outbox::Outbox;
-use super::stored::{Redo, Resume, Snapshot, Stored};
+use super::stored::{Resume, Snapshot, Stored};
 use crate::alert::mute::Mute;
 use crate::alert::{self, Alert, Origin};
 use crate::engine::rules::Policy;
 use crate::engine::{
-    Attached, Backlog, BlindReason, Change, ClockSettings, Facts, ForeignClocks, Gap, GapReason,
-    Identity, IdentityRef, Message, Millis, Output, Partition, PartitionId, Proof, Reply,
-    Timestamp, Transition,
+    Attached, Backlog, BlindReason, Change, ClockSettings, Facts, ForeignClocks, Identity,
+    IdentityRef, Message, Millis, Output, Partition, PartitionId, Proof, Reply, Timestamp,
+    Transition,
 };
+
+mod recovery;
+
+use recovery::Recovery;
 
 /// The most questions of other partitions that wait for the end of a recovery. What comes beyond is answered as if the
 /// identity were not known here; the asking partition then waits for this one's clock all the same.
@@ -108,25 +112,6 @@ pub struct Desk {
     is_damaged: bool,
 }
 
-/// The way from a snapshot to the end of the journal.
-struct Recovery {
-    redo: Redo,
-    /// The last message that was taken up again.
-    at: Option<i64>,
-    /// The attachment that begins when it is over.
-    attached: Option<Attached>,
-}
-
-impl Recovery {
-    fn end(&self) -> Option<i64> {
-        self.redo.clock.as_ref().and_then(crate::engine::PartitionClock::position)
-    }
-
-    fn stream(&self) -> Option<u64> {
-        self.redo.clock.as_ref().and_then(crate::engine::PartitionClock::stream)
-    }
-}
-
 impl Desk {
     /// What a store holds of a partition, taken up; an empty store gives an empty partition. A snapshot whose content can't
     /// be read counts as none: the next older one, or none, has to be given then.
@@ -182,24 +167,6 @@ impl Desk {
         }
     }
 
-    fn begin_recovery(&mut self, stored: Stored, now: Moment) {
-        let at = self.engine.clock_image().position();
-        self.applied = at;
-        let mut redo = stored.redo();
-        if redo.clock.is_none() {
-            redo.clock = Some(self.engine.clock_image());
-        }
-        if redo.muted {
-            self.mute = Mute::muted();
-        }
-        let recovery = Recovery { redo, at, attached: None };
-        let is_there = !self.setup.has_log || recovery.end() == at;
-        self.recovery = Some(recovery);
-        if is_there {
-            self.end_recovery(now);
-        }
-    }
-
     /// Where its source goes on; `None`: where the configuration says.
     pub fn resume(&self) -> Option<Resume> {
         if !self.setup.has_places {
@@ -241,14 +208,6 @@ impl Desk {
         }
         self.engine.attach(attached, out);
         self.after_call(now, out);
-    }
-
-    /// Declares that nothing is known before an attachment.
-    fn lose(&mut self, attached: Attached, out: &mut Output) {
-        let gap = Gap { from: self.engine.clock(), until: attached.at, reason: GapReason::AgedOut };
-        self.engine.redo(&Change::Gap(gap));
-        out.gaps.push(gap);
-        out.changes.push(Change::Gap(gap));
     }
 
     /// The partition can't be observed from now on.
@@ -305,49 +264,6 @@ impl Desk {
         if self.setup.has_log {
             self.book.record(Record { after: Some(sequence), what: What::Refused });
         }
-    }
-
-    /// Whether a message was refused when it was read before the start.
-    pub fn was_refused(&self, sequence: i64) -> bool {
-        let recovery = self.recovery.as_ref();
-        recovery.is_some_and(|recovery| recovery.redo.refused.contains(&sequence))
-    }
-
-    /// Takes up a message that was applied before the start.
-    fn absorbed(&mut self, message: &Message<'_>, now: Moment, out: &mut Output) -> bool {
-        let Some(recovery) = &mut self.recovery else { return false };
-        let end = recovery.end();
-        let before = |record: &mut Record| record.after.is_none_or(|at| at < message.sequence);
-        let is_behind = end.is_none_or(|end| message.sequence > end);
-        if !is_behind {
-            while let Some(record) = recovery.redo.records.pop_front_if(before) {
-                self.engine.redo_record(&record, &mut self.mute, &self.setup, now);
-            }
-            self.engine.absorb(message);
-            recovery.at = Some(message.sequence);
-            self.applied = Some(message.sequence);
-            if end > Some(message.sequence) {
-                return true;
-            }
-        }
-        let attached = recovery.attached;
-        self.end_recovery(now);
-        if let Some(attached) = attached {
-            self.engine.attach(attached, out);
-            self.after_call(now, out);
-        }
-        !is_behind
-    }
-
-    fn end_recovery(&mut self, now: Moment) {
-        let Some(recovery) = self.recovery.take() else { return };
-        for record in &recovery.redo.records {
-            self.engine.redo_record(record, &mut self.mute, &self.setup, now);
-        }
-        let end = recovery.end();
-        self.engine.resume(recovery.redo.clock);
-        self.applied = end.or(self.applied);
-        self.written = self.applied;
     }
 
     /// Fires what is due, at most `budget` decisions; true when nothing is left.
@@ -519,31 +435,6 @@ impl Desk {
         for sink in self.setup.sinks.iter() {
             self.book.owe(sink, alert::message(alert, sink), now.boot_ms);
         }
-    }
-}
-
-impl Partition {
-    fn redo_record(&mut self, record: &Record, mute: &mut Mute, setup: &Setup, now: Moment) {
-        let What::Changed(change) = &record.what else { return };
-        self.redo(change);
-        if let Change::Decided(transition) = change {
-            let _held = mute.pass(setup.alert(transition.clone(), now));
-        }
-    }
-}
-
-impl Recovery {
-    /// Whether the log of this attachment holds what lies between here and the end of the journal.
-    fn can_read(&self, attached: Attached) -> bool {
-        let same_log = attached.stream == self.stream();
-        let next = self.at.map_or(i64::MIN, |at| at.saturating_add(1));
-        let holds_the_next = attached.first_available.is_none_or(|first| first <= next);
-        let reaches_the_end = match attached.backlog {
-            Backlog::UpTo(last) => self.end().is_none_or(|end| last >= end),
-            Backlog::Endless => true,
-            Backlog::Empty | Backlog::Count(_) => false,
-        };
-        same_log && holds_the_next && reaches_the_end
     }
 }
 
