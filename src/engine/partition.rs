@@ -16,7 +16,7 @@ use super::placement::{Audience, ForeignClocks, PartitionId, Reply, Tiding};
 use super::route::RouteWitness;
 use super::rules::Policy;
 use super::shard::{Context, Output, Shard};
-use super::signal::{Attached, BlindReason, Gap, GapReason, Message, Proof, Signal, SignalKind};
+use super::signal::{Attached, BlindReason, Message, Proof, Signal, SignalKind};
 use super::table::State;
 use super::time::Timestamp;
 use super::timers::{Decision, tick_of};
@@ -27,10 +27,6 @@ pub const MAX_SHARD_IDENTITIES: usize = 262_144;
 /// The most shards of a partition: with full shards 16.7 million identities, sixteen times what one IoT Hub can have
 /// ("IoT Hub quotas and throttling"), some 2 GB. What comes beyond is not admitted, and counted.
 pub const MAX_SHARDS: usize = 64;
-
-/// Fewer identities than this may well all be silent at once: a verdict about one of them is told, and says that the route
-/// was not proven.
-const HELD_FROM: u64 = 10;
 
 /// Messages looked ahead at: as many loads from memory as a processor has under way at a time, and some more.
 pub const LOOK_AHEAD: usize = 32;
@@ -46,20 +42,20 @@ pub struct Partition {
     hub_numbers: BTreeMap<Arc<str>, u16>,
     pub(super) shards: Vec<Shard>,
     /// Shard of each value of the top bits of the hash; its length is a power of two.
-    directory: Vec<usize>,
+    pub(super) directory: Vec<usize>,
     /// Number of leading bits that tell a shard from its sibling.
-    depths: Vec<u32>,
+    pub(super) depths: Vec<u32>,
     pub(super) hasher: foldhash::fast::FixedState,
     /// Of the hasher: stored with what was hashed by it.
     pub(super) seed: u64,
     pub(super) route: RouteWitness,
     foreign: ForeignClocks,
     /// When other partitions of the same source were last heard of anybody of the hub.
-    heard_elsewhere: Option<Timestamp>,
+    pub(super) heard_elsewhere: Option<Timestamp>,
     /// The clock is on its way by a proof, and not because of a message.
     by_proof: bool,
     /// A verdict is due by proof that may be the route's fault: the clock stands until somebody is heard.
-    is_held: bool,
+    pub(super) is_held: bool,
     /// Where the clock is on its way to.
     pub(super) goal: Option<Timestamp>,
     /// Decisions of the tick that is being fired, in order, and the next one.
@@ -167,16 +163,6 @@ impl Partition {
         self.foreign = clocks;
     }
 
-    /// Somebody of the hub was heard at `at` on another partition of the same source: the route into it works.
-    pub fn heard_elsewhere(&mut self, at: Option<Timestamp>) {
-        self.heard_elsewhere = self.heard_elsewhere.max(at);
-    }
-
-    /// When anybody was heard here last; `None` where several hubs share the partition, or nobody was.
-    pub fn last_heard(&self) -> Option<Timestamp> {
-        (self.hubs.len() == 1).then(|| self.route.last(0)).flatten()
-    }
-
     /// A message is about to be applied: what it makes due has to be fired first.
     pub fn prepare(&mut self, message: &Message<'_>, out: &mut Output) {
         self.end_hold(message.event_time, out);
@@ -219,35 +205,6 @@ impl Partition {
                     return true;
                 }
             }
-        }
-    }
-
-    /// Whether a verdict would rest on the route alone: nobody of the hub was heard in the last half of the window, on no
-    /// partition of the source, although many should have been.
-    fn may_be_the_routes(&mut self, shard: usize, decision: Decision) -> bool {
-        let counts = self
-            .shards
-            .iter()
-            .map(|shard| shard.counts[State::Online as usize] + shard.counts[State::Late as usize]);
-        let others = counts.sum::<u64>();
-        if others < HELD_FROM || self.hubs.len() != 1 {
-            return false;
-        }
-        self.with_shard(shard, |shard, context| shard.is_unproven(decision, context))
-    }
-
-    /// Somebody is heard again after a hold: the span before counts for nothing.
-    fn end_hold(&mut self, at: Option<Timestamp>, out: &mut Output) {
-        if !self.is_held {
-            return;
-        }
-        let Some(from) = self.route.last(0) else { return };
-        // What was sent before the silence began says nothing about it.
-        if let Some(until) = at.filter(|&until| until > from) {
-            self.is_held = false;
-            let gap = Gap { from, until, reason: GapReason::RouteUnproven };
-            self.clock.declare(gap);
-            self.advance(Advance { gap: Some(gap), to: None }, out);
         }
     }
 
@@ -412,7 +369,7 @@ impl Partition {
         self.clock.blind().or(self.is_held.then_some(BlindReason::RouteUnproven))
     }
 
-    fn advance(&mut self, advance: Advance, out: &mut Output) {
+    pub(super) fn advance(&mut self, advance: Advance, out: &mut Output) {
         out.gaps.extend(advance.gap);
         out.changes.extend(advance.gap.map(Change::Gap));
         if let Some(to) = advance.to {
@@ -512,32 +469,5 @@ impl Partition {
         let bits = self.directory.len().trailing_zeros();
         let place = if bits == 0 { 0 } else { hash >> (64 - bits) };
         self.directory[usize::try_from(place).unwrap_or(0)]
-    }
-
-    /// Splits a shard by the next bit of the hash (extendible hashing), doubling the directory if that bit is new.
-    pub(super) fn split(&mut self, index: usize) {
-        let depth = self.depths[index];
-        if 1_usize << depth == self.directory.len() {
-            self.directory = self.directory.iter().flat_map(|&shard| [shard, shard]).collect();
-        }
-        let sibling = self.shards.len();
-        let bits = self.directory.len().trailing_zeros();
-        for (place, shard) in self.directory.iter_mut().enumerate() {
-            if *shard == index && place >> (bits - depth - 1) & 1 == 1 {
-                *shard = sibling;
-            }
-        }
-        self.depths[index] += 1;
-        self.depths.push(depth + 1);
-        let tick = self.shards[index].wheel.now();
-        let mut old =
-            std::mem::replace(&mut self.shards[index], Shard::new(self.hasher.clone(), tick));
-        self.shards.push(Shard::new(self.hasher.clone(), tick));
-        for slot in old.table.slots() {
-            let home = self.shard_of(old.table.key(slot).device_hash(&self.hasher));
-            self.with_shard(home, |shard, context| shard.adopt(&mut old, slot, context));
-        }
-        self.shards[index].link_modules();
-        self.shards[sibling].link_modules();
     }
 }

@@ -192,7 +192,7 @@ fn blind(reason: BlindReason) -> (&'static str, &'static str) {
         }
         BlindReason::RouteUnproven => (
             "nobody has been heard although everything was read, which may be the route's fault as well as the devices'",
-            "IoT Hub's routing metrics and health, and whether the whole fleet is offline",
+            "the routes and the health of the IoT Hub, and whether the whole fleet is offline",
         ),
         BlindReason::Starved => {
             ("this service did not get the processor", "the processor limits of this service")
