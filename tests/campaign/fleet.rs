@@ -281,7 +281,8 @@ impl Device {
                     0 => self.random.between(terms.due_ms() / 4, terms.due_ms() - INTERVAL_MS),
                     // Returns about when it is told.
                     1 => terms.due_ms() + self.random.between(-300, 2_500),
-                    _ => terms.due_ms() + self.random.between(3_000, 15_000),
+                    2 => terms.due_ms() + self.random.between(3_000, 10_000),
+                    _ => terms.due_ms() + self.random.between(10_000, 30_000),
                 }
             }
             Life::Silent | Life::Deleted => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::proxy::Fault;
 use super::random::Random;
 use super::receiver::Script;
 use super::world::{Options, World, cycles};
@@ -18,8 +19,9 @@ pub(crate) fn life(random: &mut Random) -> Duration {
     ms(match random.between(0, 99) {
         0..10 => random.between(0, 60),
         10..50 => random.between(60, 900),
-        50..80 => random.between(900, 3_000),
-        _ => random.between(3_000, 7_000),
+        50..78 => random.between(900, 2_500),
+        // Long enough for what is owed to be told.
+        _ => random.between(4_000, 5_500),
     })
 }
 
@@ -27,8 +29,8 @@ pub(crate) fn life(random: &mut Random) -> Duration {
 pub(crate) fn downtime(random: &mut Random) -> Duration {
     ms(match random.between(0, 99) {
         0..60 => 0,
-        60..85 => random.between(100, 1_500),
-        _ => random.between(2_200, 5_000),
+        60..88 => random.between(100, 1_500),
+        _ => random.between(2_200, 4_000),
     })
 }
 
@@ -43,11 +45,16 @@ pub(crate) async fn cycle(world: &mut World, seed: u64) -> String {
         what += &format!(", receiver {script:?}");
         world.receiver_fails(script, ms(random.between(100, 800))).await;
     }
+    if world.to_broker.is_some() && random.chance(10) {
+        let fault = if random.chance(50) { Fault::Cut } else { Fault::Reset };
+        what += &format!(", broker {fault:?}");
+        world.broker_link_breaks(fault);
+    }
     if random.chance(35) {
         // In the middle of a delivery: between the request and its answer, or just after.
         what += ", at a request";
         let mut requests = world.receiver.requests();
-        let wait = life + Duration::from_secs(2);
+        let wait = life + Duration::from_secs(1);
         // Without a request it is killed all the same.
         tokio::time::timeout(wait, requests.changed()).await.ok();
         tokio::time::sleep(Duration::from_micros(random.between(0, 3_000).unsigned_abs())).await;

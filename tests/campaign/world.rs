@@ -1,23 +1,24 @@
 //! Everything around the program: broker, fleet, receiver, links. It outlives every life of the program.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use lastseen::clock;
-use lastseen::devhub::hub::{Hub, HubOptions, connection_string};
-use tokio::net::TcpListener;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::fleet::{CANARY, Carrier, Fleet, Mode};
-use super::oracle::{Budget, Healthy, Promise, Terms, Verdict, Violation, judge};
+use super::fleet::{CANARY, Fleet, Mode};
+use super::oracle::{Budget, Healthy, Terms, Verdict, Violation, judge};
 use super::proxy::{Fault, Proxy};
 use super::random::Random;
 use super::receiver::{Receiver, SECRET, Script};
 use super::supervisor::{Signal, Supervisor};
 use super::within;
+
+mod report;
+mod setup;
+
+pub(crate) use setup::{Options, Route};
+use setup::{ServedHub, configuration};
 
 /// Short, so that many outages fit into a campaign; and so long that a busy machine does not cause any.
 pub(crate) const TERMS: Terms =
@@ -25,18 +26,18 @@ pub(crate) const TERMS: Terms =
 /// The hub's one task stamps everything, so hardly anything is out of order.
 const ALLOWANCE_MS: i64 = 200;
 /// Start, attach, and the backlog of the longest downtime, on a busy machine and in a debug build.
-const RECOVERY_MS: i64 = 3_000;
+const RECOVERY_MS: i64 = 2_500;
 /// Allowance and tick, a commit, a request; most of it is for a busy machine.
-const TELL_MS: i64 = 2_000;
+const TELL_MS: i64 = 1_500;
 /// What can have been delivered and not yet be marked as done when the program is killed: four requests under way, and
 /// those of the last group of records.
 const REPEATS_PER_KILL: u64 = 8;
 /// A receiver that failed twice is tried again after 1 s and 5 s, each up to a fifth longer.
 const RETRY_MS: i64 = 7_500;
+/// The first waits between attempts to connect.
+const RECONNECT_MS: i64 = 1_500;
 /// Far above what anything here takes; a wait that reaches it is a failure.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
-/// At 35 messages a second and partition, half an hour.
-const RETENTION: usize = 60_000;
 /// Violations of each kind that are printed in full.
 const SHOWN: usize = 6;
 
@@ -52,67 +53,6 @@ pub(crate) fn setting(name: &str) -> Option<u64> {
 /// How many cycles a campaign has.
 pub(crate) fn cycles(default: u64) -> u64 {
     setting("CAMPAIGN_CYCLES").unwrap_or(default)
-}
-
-/// An embedded hub behind a port, until dropped.
-pub(crate) struct ServedHub {
-    pub(crate) hub: Hub,
-    options: HubOptions,
-    address: std::net::SocketAddr,
-    _stop: DropGuard,
-}
-
-impl ServedHub {
-    async fn start(partitions: usize) -> Self {
-        let options = HubOptions {
-            name: "example-hub".into(),
-            entity: "events".into(),
-            partitions,
-            retention_messages: RETENTION,
-            key_name: "service".into(),
-            key: "c2VjcmV0LWtleS1mb3ItdGVzdHMtb25seS0wMDAwMQ==".into(),
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let hub = Hub::new(options.clone(), clock::wall());
-        let stop = CancellationToken::new();
-        tokio::spawn(hub.clone().serve(listener, stop.clone()));
-        Self { hub, options, address, _stop: stop.drop_guard() }
-    }
-}
-
-/// Where the fleet sends and the program reads.
-pub(crate) struct Route {
-    /// The entry of `sources`.
-    pub(crate) source: String,
-    /// The secret file that it names, and its content.
-    pub(crate) secret: (String, String),
-    pub(crate) carrier: Carrier,
-}
-
-/// What differs between campaigns.
-pub(crate) struct Options {
-    pub(crate) name: &'static str,
-    pub(crate) promise: Promise,
-    pub(crate) allowance_ms: i64,
-    /// The program's clock may be off, and with it the time that it signs.
-    pub(crate) ignores_time: bool,
-    /// `store.path`.
-    pub(crate) store: String,
-    pub(crate) environment: Vec<(&'static str, String)>,
-}
-
-impl Options {
-    pub(crate) fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            promise: Promise::EventTime,
-            allowance_ms: ALLOWANCE_MS,
-            ignores_time: false,
-            store: "./data".to_owned(),
-            environment: Vec::new(),
-        }
-    }
 }
 
 /// The stage of one campaign.
@@ -144,14 +84,7 @@ impl World {
         let alone = ONE_AT_A_TIME.lock().await;
         let served = ServedHub::start(4).await;
         let to_broker = Proxy::start(served.address).await;
-        let route = Route {
-            source: "{ name: hub, type: event_hubs, hub: example-hub, connection_string_file: hub.connection }".into(),
-            secret: (
-                "hub.connection".into(),
-                connection_string(&served.options, to_broker.address),
-            ),
-            carrier: Carrier::Hub(served.hub.clone()),
-        };
+        let route = served.route(to_broker.address);
         let mut world = Self::build(options, route, alone).await;
         world._hub = Some(served);
         world.to_broker = Some(to_broker);
@@ -300,6 +233,19 @@ impl World {
         self.works(true);
     }
 
+    /// Breaks the connections to the broker that there are; it is not waited until they are there again.
+    pub(crate) fn broker_link_breaks(&mut self, fault: Fault) {
+        self.works(false);
+        self.log(format!("link to the broker: {fault:?} once"));
+        let link = self.to_broker.as_ref().expect("a link to the embedded hub");
+        if fault == Fault::Reset {
+            link.reset()
+        } else {
+            link.cut()
+        }
+        self.healthy.set(true, clock::wall().as_ms() + RECONNECT_MS);
+    }
+
     /// The same with the link to the receiver.
     pub(crate) async fn receiver_link(&mut self, fault: Fault, span: Duration) {
         self.works(false);
@@ -361,62 +307,19 @@ impl World {
         self.works(true);
         self.log("settling");
         self.wait_ready().await;
+        // Fresh for this life of the program: it has heard the device.
+        tokio::time::sleep(Duration::from_millis(TERMS.due_ms().unsigned_abs())).await;
         let liveness = self.fresh_outage().await;
         within(LIMIT, || self.verdict().debts() == 0).await;
+        let paths_end = within(LIMIT, || self.verdict().paths_open == 0).await;
+        let liveness = liveness.and(match paths_end {
+            true => Ok(()),
+            false => Err("an alert about a source is never resolved"),
+        });
         let quiet = 2 * TERMS.due_ms() + self.budget.recovery_ms + self.budget.tell_ms;
         tokio::time::sleep(Duration::from_millis(quiet.unsigned_abs())).await;
         self.program.assert_running();
         self.conclude(figures, liveness);
-    }
-
-    fn conclude(&self, figures: &str, liveness: Result<(), &'static str>) {
-        let verdict = self.verdict();
-        let (holes, accepted) = self.fleet.truth(|truth| (truth.holes(), truth.accepted()));
-        println!(
-            "campaign {}: seed={} cycles={} kills={} {verdict} heartbeats={accepted} holes={holes} liveness={} seconds={}{figures}",
-            self.name,
-            self.seed,
-            self.cycle,
-            self.kills,
-            liveness.map_or_else(|why| why.replace(' ', "_"), |()| "ok".to_owned()),
-            self.began.elapsed().as_secs(),
-        );
-        if verdict.violations.is_empty() && liveness.is_ok() {
-            assert!(verdict.outages > 0, "a campaign without outages proves nothing");
-            return;
-        }
-        let mut report = String::new();
-        let mut shown = HashMap::new();
-        for violation in &verdict.violations {
-            let of_kind: &mut usize = shown.entry(std::mem::discriminant(violation)).or_default();
-            *of_kind += 1;
-            if *of_kind > SHOWN {
-                continue;
-            }
-            writeln!(report, "{violation}").unwrap();
-            if let Violation::Lost(outage) | Violation::Unresolved(outage) = violation {
-                let until = outage.ended_ms.unwrap_or(outage.deadline_ms).max(outage.deadline_ms);
-                report += &self.around(outage.since_ms, until, outage.deadline_ms);
-            }
-        }
-        panic!(
-            "campaign {}: CAMPAIGN_SEED={}: {} violations, {liveness:?}; the first of each kind:\n{report}log of the program:\n{}",
-            self.name,
-            self.seed,
-            verdict.violations.len(),
-            self.program.log()
-        );
-    }
-
-    /// What was done to the program around an outage, in ms from its deadline.
-    fn around(&self, from_ms: i64, until_ms: i64, deadline_ms: i64) -> String {
-        const MARGIN_MS: i64 = 3_000;
-        let span = from_ms..=until_ms + MARGIN_MS;
-        let events = self.history.iter().filter(|(at_ms, _)| span.contains(at_ms));
-        events.fold(String::new(), |mut text, (at_ms, what)| {
-            writeln!(text, "    {:+} ms: {what}", at_ms - deadline_ms).unwrap();
-            text
-        })
     }
 }
 
@@ -435,29 +338,4 @@ async fn break_link(link: &Proxy, fault: Fault, span: Duration) {
             link.set(Fault::Pass);
         }
     }
-}
-
-fn configuration(options: &Options, source: &str, receiver: std::net::SocketAddr) -> String {
-    let Options { allowance_ms, store, .. } = options;
-    let Terms { window_ms, grace_ms, first_window_ms, bridge_ms } = TERMS;
-    format!(
-        "sources:
-  - {source}
-clock: {{ allowance: {allowance_ms}ms, tick: 100ms, bridge: {bridge_ms}ms }}
-rules:
-  default: {{ window: {window_ms}ms, grace: {grace_ms}ms, first_window: {first_window_ms}ms, proof_of_life: any }}
-sinks:
-  - name: ops
-    type: webhook
-    url: http://{receiver}/hook
-    secret_file: ops.whsec
-    allow_http: true
-    allow_cidrs: [127.0.0.0/8]
-    timeout: 2s
-store: {{ path: {store} }}
-http: {{ listen: \"127.0.0.1:0\" }}
-log: {{ level: info, format: text }}
-shutdown: {{ deadline: 5s }}
-"
-    )
 }
