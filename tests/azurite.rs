@@ -33,7 +33,12 @@ fn open(port: u16, container: &str, key: &str) -> Objects {
         prefix: "fleet/eu".to_owned(),
         options: options.map(|(key, value)| (key.to_owned(), value.into())).to_vec(),
     };
-    let config = StoreConfig { path: PathBuf::new(), dead_letter_bytes: 0, remote: Some(remote) };
+    let config = StoreConfig {
+        path: PathBuf::new(),
+        dead_letter_bytes: 0,
+        snapshot_interval_ms: 30_000,
+        remote: Some(remote),
+    };
     Objects::open(&config).expect("the settings can be used")
 }
 

@@ -12,10 +12,11 @@ const MUCH_BYTES: u64 = 1 << 30;
 impl Config {
     /// How soon things are written: at once where they are on a disk, grouped where every write is a request.
     pub fn pace(&self) -> Pace {
-        match self.store.remote {
+        let pace = match self.store.remote {
             None => Pace::default(),
             Some(_) => Pace::of_requests(),
-        }
+        };
+        Pace { snapshot_ms: self.store.snapshot_interval_ms, ..pace }
     }
 
     /// One line for each queue that can't be read fast, or can fill the memory. Every message of a queue is acknowledged

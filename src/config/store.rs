@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::section::Section;
+use crate::engine::Millis;
 
 /// Beside the configuration file.
 const DEFAULT_PATH: &str = "data";
@@ -20,6 +21,12 @@ const DEFAULT_DEAD_LETTER_BYTES: u64 = 64 * 1024 * 1024;
 const MIN_DEAD_LETTER_BYTES: i64 = 1024 * 1024;
 /// A tebibyte: a larger number is a slip.
 const MAX_DEAD_LETTER_BYTES: i64 = 1024 * 1024 * 1024 * 1024;
+/// What is read again after a crash then takes well under a second.
+const DEFAULT_SNAPSHOT_MS: Millis = 30_000;
+/// A million identities take a tenth of a second.
+const MIN_SNAPSHOT_MS: Millis = 1_000;
+/// Beyond, entries pile up.
+const MAX_SNAPSHOT_MS: Millis = 3_600_000;
 /// Leaves room for the names of journals in the 1,024 bytes that every provider allows.
 const MAX_PREFIX_BYTES: usize = 256;
 
@@ -30,6 +37,8 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// Most bytes of the ingest dead letters, and of the delivery dead letters; the oldest go first.
     pub dead_letter_bytes: u64,
+    /// From one snapshot of a partition to the next, ms.
+    pub snapshot_interval_ms: Millis,
     /// Where journals and snapshots are kept instead of in the folder (`store.url`, `store.options_file`).
     pub remote: Option<RemoteStoreConfig>,
 }
@@ -126,6 +135,9 @@ impl StoreConfig {
             dead_letter_bytes: bytes
                 .and_then(|bytes| u64::try_from(bytes).ok())
                 .unwrap_or(DEFAULT_DEAD_LETTER_BYTES),
+            snapshot_interval_ms: section
+                .duration("snapshot_interval", MIN_SNAPSHOT_MS..=MAX_SNAPSHOT_MS)
+                .unwrap_or(DEFAULT_SNAPSHOT_MS),
             remote: read_remote(section),
         }
     }

@@ -17,7 +17,12 @@ use crate::config::StoreConfig;
 use crate::store::objects::Objects;
 
 fn folder(place: &tempfile::TempDir) -> Objects {
-    let config = StoreConfig { path: place.path().to_owned(), dead_letter_bytes: 0, remote: None };
+    let config = StoreConfig {
+        path: place.path().to_owned(),
+        dead_letter_bytes: 0,
+        snapshot_interval_ms: 30_000,
+        remote: None,
+    };
     Objects::open(&config).expect("the folder opens")
 }
 

@@ -4,7 +4,12 @@ use proptest::prelude::*;
 use super::*;
 
 fn folder(path: &std::path::Path) -> Objects {
-    let config = StoreConfig { path: path.to_owned(), dead_letter_bytes: 0, remote: None };
+    let config = StoreConfig {
+        path: path.to_owned(),
+        dead_letter_bytes: 0,
+        snapshot_interval_ms: 30_000,
+        remote: None,
+    };
     Objects::open(&config).expect("the folder opens")
 }
 
@@ -87,7 +92,12 @@ fn a_folder_that_can_not_be_is_an_error_that_names_it() {
     let file = place.path().join("file");
     std::fs::write(&file, "").expect("a file");
     let path = file.join("data");
-    let config = StoreConfig { path: path.clone(), dead_letter_bytes: 0, remote: None };
+    let config = StoreConfig {
+        path: path.clone(),
+        dead_letter_bytes: 0,
+        snapshot_interval_ms: 30_000,
+        remote: None,
+    };
     let error = Objects::open(&config).expect_err("a file is no folder").to_string();
     assert!(error.contains(&path.display().to_string()), "{error}");
 }
@@ -107,8 +117,12 @@ fn settings_that_can_not_be_used_are_refused_without_the_values() {
             prefix: String::new(),
             options,
         };
-        let config =
-            StoreConfig { path: "unused".into(), dead_letter_bytes: 0, remote: Some(remote) };
+        let config = StoreConfig {
+            path: "unused".into(),
+            dead_letter_bytes: 0,
+            snapshot_interval_ms: 30_000,
+            remote: Some(remote),
+        };
         let error = Objects::open(&config).expect_err("it can't be used");
         assert!(matches!(error, StoreError::Settings { .. }), "{error}");
         assert!(!error.to_string().contains(value), "{error}");

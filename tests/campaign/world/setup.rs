@@ -102,7 +102,7 @@ sinks:
     allow_http: true
     allow_cidrs: [127.0.0.0/8]
     timeout: 2s
-store: {{ path: {store} }}
+store: {{ path: {store}, snapshot_interval: 2s }}
 http: {{ listen: \"127.0.0.1:0\" }}
 log: {{ level: info, format: text }}
 shutdown: {{ deadline: 5s }}
