@@ -240,6 +240,8 @@ pub enum GapReason {
     StreamReset,
     /// The messages are dated by receipt: what came while we were away says nothing about when.
     Undated,
+    /// Others read the same queue: what they took was not seen.
+    Shared,
 }
 
 impl GapReason {
@@ -251,6 +253,7 @@ impl GapReason {
             Self::AgedOut => "aged_out",
             Self::StreamReset => "stream_reset",
             Self::Undated => "undated",
+            Self::Shared => "shared",
         }
     }
 }

@@ -140,7 +140,11 @@ pub(super) fn note(shared: &Shared, out: Output) {
             GapReason::Hole => {
                 tracing::debug!(source = %key.source, partition = %key.partition, %from, %until, reason, "gap");
             }
-            GapReason::Tail | GapReason::AgedOut | GapReason::StreamReset | GapReason::Undated => {
+            GapReason::Tail
+            | GapReason::AgedOut
+            | GapReason::StreamReset
+            | GapReason::Undated
+            | GapReason::Shared => {
                 tracing::warn!(
                     source = %key.source,
                     partition = %key.partition,
