@@ -12,6 +12,8 @@ mod key;
 mod observation;
 pub mod partition;
 pub mod placement;
+#[doc(hidden)]
+pub mod planted;
 mod recovery;
 mod route;
 pub mod rules;

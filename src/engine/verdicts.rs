@@ -2,6 +2,7 @@
 
 use super::beside::{Crossing, MAX_CROSSINGS, Verdict};
 use super::facts::Facts;
+use super::planted::Planted;
 use super::shard::{Context, Due, Output, Shard};
 use super::table::{Slot, State, flag};
 use super::time::Timestamp;
@@ -139,7 +140,11 @@ impl Shard {
         for verdict in verdicts.iter_mut().filter(|known| at > known.outage.judged.deadline) {
             verdict.ended_at = verdict.ended_at.map(|ended_at| ended_at.min(at));
         }
-        let disproved = verdicts.iter().rposition(|verdict| disproves(heard, &verdict.outage));
+        let repeats = context.planted == Some(Planted::DuplicateRetracts);
+        let disproved = verdicts.iter().rposition(|verdict| {
+            disproves(heard, &verdict.outage)
+                || (repeats && heard.last_seen == verdict.outage.judged.armed_at)
+        });
         let Some(index) = disproved else { return };
         let Verdict { outage: told, ended_at } = verdicts[index];
         let terms = self.terms(slot, context);
