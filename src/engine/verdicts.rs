@@ -29,7 +29,8 @@ impl Shard {
         let Some(due) = living.filter(|due| due.deadline <= context.clock) else {
             return false;
         };
-        if !self.observed_elsewhere_too(slot, due.deadline, context) {
+        let is_pending = state == State::Pending;
+        if !self.observed_elsewhere_too(slot, due.deadline, is_pending, context) {
             return false; // it is armed for the next tick
         }
         let outage = self.outage(slot, due, context);
@@ -55,6 +56,11 @@ impl Shard {
             crossing.judged.deadline == deadline && crossing.judged.deadline <= context.clock
         });
         let Some(index) = passed else { return false };
+        let was_pending = crossings[index].last_signal.is_none();
+        if !self.observed_elsewhere_too(slot, deadline, was_pending, context) {
+            return false; // it is armed for the next tick
+        }
+        let Some(crossings) = self.beside.crossings.get_mut(&slot) else { return false };
         let crossing = crossings.remove(index);
         if crossings.is_empty() {
             self.beside.crossings.remove(&slot);
