@@ -23,6 +23,9 @@ use crate::engine::{
 /// identity were not known here; the asking partition then waits for this one's clock all the same.
 const MAX_DEFERRED: usize = 65_536;
 
+/// The place in front of the first message of a log.
+const BEFORE_A_LOG: i64 = -1;
+
 /// What a desk is made of.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -170,15 +173,25 @@ impl Desk {
     }
 
     fn begin_recovery(&mut self, stored: Stored, now: Moment) {
-        let at = self.engine.clock_image().position();
-        self.applied = at;
+        let image = self.engine.clock_image();
+        let mut at = image.position();
         let mut redo = stored.redo();
+        let stream = redo.clock.as_ref().and_then(crate::engine::PartitionClock::stream);
+        let is_other_log = redo.clock.is_some() && image.stream() != stream;
         if redo.clock.is_none() {
-            redo.clock = Some(self.engine.clock_image());
+            redo.clock = Some(image);
         }
         if redo.muted {
             self.mute = Mute::muted();
         }
+        if self.setup.has_log && is_other_log {
+            // Another log has taken the place of the snapshot's: it is read again from its beginning.
+            at = Some(BEFORE_A_LOG);
+            for record in redo.up_to_reset() {
+                self.engine.redo_record(&record, &mut self.mute, &self.setup, now);
+            }
+        }
+        self.applied = at;
         let recovery = Recovery { redo, at, attached: None };
         let is_there = !self.setup.has_log || recovery.end() == at;
         self.recovery = Some(recovery);
