@@ -14,6 +14,8 @@ pub mod look;
 mod observation;
 pub mod partition;
 pub mod placement;
+#[doc(hidden)]
+pub mod planted;
 mod recovery;
 mod route;
 pub mod rules;

@@ -50,6 +50,8 @@ pub struct PartitionClock {
     route_lag: RouteLag,
     gap_end: Timestamp,
     observation: Observation,
+    /// Since the last attachment others may have taken messages: what was known before they came.
+    shared_from: Option<Timestamp>,
 }
 
 impl PartitionClock {
@@ -82,6 +84,7 @@ impl PartitionClock {
             route_lag: RouteLag::default(),
             gap_end: Timestamp::MIN,
             observation: Observation::default(),
+            shared_from: None,
         }
     }
 
@@ -144,14 +147,17 @@ impl PartitionClock {
             self.phase = Phase::Live;
             return Advance::default();
         }
+        let shared_from = self.shared_from.take();
         let reason = match (first_time, same_stream, aged_out, attached.dating) {
             (true, ..) => None,
+            (false, ..) if shared_from.is_some() => Some(GapReason::Shared),
             (false, false, ..) => Some(GapReason::StreamReset),
             (false, true, true, _) => Some(GapReason::AgedOut),
             (false, true, false, Dating::Receipt) => Some(GapReason::Undated),
             (false, true, false, Dating::EventTime) => None,
         };
-        let from = self.known_until;
+        let is_dated = |from: &Timestamp| *from > Timestamp::MIN;
+        let from = shared_from.filter(is_dated).unwrap_or(self.known_until);
         self.phase = Phase::CatchUp { attached, left: attached.backlog, from, tail: reason };
         self.finish_catch_up_if_done()
     }
@@ -159,6 +165,9 @@ impl PartitionClock {
     /// The partition can't be observed from now on.
     pub(crate) fn blind_by(&mut self, reason: BlindReason) {
         self.blind = Some(reason);
+        if reason == BlindReason::Shared {
+            self.shared_from.get_or_insert(self.known_until);
+        }
         match (self.phase, reason) {
             // The attachment goes on; only its clock stands.
             (
@@ -195,6 +204,7 @@ impl PartitionClock {
         let mut advance = Advance::default();
         if let Phase::CatchUp { attached, tail, .. } = &mut self.phase
             && attached.dating == Dating::EventTime
+            && *tail != Some(GapReason::Shared)
         {
             let hole = at.since(self.known_until) > self.settings.bridge_ms;
             let reason = match tail.take() {
@@ -283,8 +293,9 @@ impl PartitionClock {
         self.phase = Phase::Live;
         let mut advance = Advance::default();
         let until = attached.at.max(self.known_until);
-        let undated = attached.dating == Dating::Receipt;
-        let known = if undated { from } else { self.known_until };
+        // What others took may be dated anywhere up to the attachment.
+        let unplaced = attached.dating == Dating::Receipt || tail == Some(GapReason::Shared);
+        let known = if unplaced { from } else { self.known_until };
         let too_far = attached.at.since(known) > self.settings.bridge_ms;
         if known > Timestamp::MIN
             && let Some(reason) = tail.or(too_far.then_some(GapReason::Tail))

@@ -108,9 +108,10 @@ impl Shard {
         &self,
         slot: Slot,
         deadline: Timestamp,
+        never_heard: bool,
         context: Context<'_>,
     ) -> bool {
-        if self.table.record(slot).state == State::Pending {
+        if never_heard {
             return context.foreign.least() >= deadline;
         }
         let placed_ms = self.terms(slot, context).window_ms * PLACED_WINDOWS;

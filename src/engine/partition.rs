@@ -65,6 +65,7 @@ pub struct Partition {
     pub(super) capacity: usize,
     pub(super) max_shards: usize,
     keeps_messages: bool,
+    planted: Option<super::planted::Planted>,
 }
 
 /// What a partition looks like from outside.
@@ -125,12 +126,19 @@ impl Partition {
             capacity: MAX_SHARD_IDENTITIES,
             max_shards: MAX_SHARDS,
             keeps_messages: false,
+            planted: None,
         }
     }
 
     /// The partition has no log from which messages could be read again: [`Output::changes`] has what each says.
     pub fn without_log(self) -> Self {
         Self { keeps_messages: true, ..self }
+    }
+
+    /// Plants a mistake, for tests of tests.
+    #[doc(hidden)]
+    pub fn plant(&mut self, planted: super::planted::Planted) {
+        self.planted = Some(planted);
     }
 
     /// Shards of another size, so that a test needs no million identities.
@@ -444,6 +452,7 @@ impl Partition {
             foreign: &self.foreign,
             full: false,
             keeps_messages: self.keeps_messages,
+            planted: self.planted,
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Context<'a> {
     pub(crate) full: bool,
     /// There is no log from which messages could be read again: what they say has to be kept.
     pub(crate) keeps_messages: bool,
+    /// Of tests.
+    pub(crate) planted: Option<super::planted::Planted>,
 }
 
 /// What a shard decides.

@@ -246,6 +246,8 @@ pub enum GapReason {
     Undated,
     /// Nobody of many was heard, and then somebody was: what the route did meanwhile is not known.
     RouteUnproven,
+    /// Others read the same queue: what they took was not seen.
+    Shared,
 }
 
 impl GapReason {
@@ -258,6 +260,7 @@ impl GapReason {
             Self::StreamReset => "stream_reset",
             Self::Undated => "undated",
             Self::RouteUnproven => "route_unproven",
+            Self::Shared => "shared",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! When each identity of a shard is looked at, and what is decided then.
 
 use super::facts::Life;
+use super::planted::Planted;
 use super::rules::Terms;
 use super::shard::{Context, Due, Shard, TOMBSTONE_MS};
 use super::table::{Slot, State, flag};
@@ -45,7 +46,12 @@ impl Shard {
         context: Context<'_>,
     ) -> Due {
         let first_deadline = armed_at.plus(window_ms).plus(terms.grace_ms);
-        let deadline = if armed_at < context.gap_end {
+        let is_put_off = match context.planted {
+            Some(Planted::GapArmsNobody) => false,
+            Some(Planted::GapArmsInside) => first_deadline < context.gap_end,
+            Some(Planted::WheelOnlyLater | Planted::DuplicateRetracts) | None => true,
+        };
+        let deadline = if is_put_off && armed_at < context.gap_end {
             let after_gap = context.gap_end.plus(terms.window_ms).plus(terms.grace_ms);
             first_deadline.max(after_gap.plus(self.spread_ms(slot, terms.window_ms)))
         } else {
@@ -90,17 +96,18 @@ impl Shard {
             .flatten();
         let earliest = [next, crossing, judgeable_until].into_iter().flatten().min();
         if let Some(at) = earliest {
-            self.arm(slot, tick_of(at, context.tick_ms));
+            self.arm(slot, tick_of(at, context.tick_ms), context);
         }
     }
 
-    fn arm(&mut self, slot: Slot, tick: u64) {
+    fn arm(&mut self, slot: Slot, tick: u64, context: Context<'_>) {
         let now = self.wheel.now();
         let armed = self.table.record(slot).armed;
         // The record keeps 32 bits, of which zero says "not armed": that tick, once in 13 years, is passed over.
         let tick = if low_bits(tick) == 0 { tick + 1 } else { tick };
         let distance = u64::from(armed.wrapping_sub(low_bits(now)));
-        if armed == 0 || tick < now + distance {
+        let comes_forward = context.planted != Some(Planted::WheelOnlyLater);
+        if armed == 0 || (tick < now + distance && comes_forward) {
             let tick = self.wheel.arm(slot, tick);
             self.table.record_mut(slot).armed = low_bits(tick);
         }

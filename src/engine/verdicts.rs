@@ -2,6 +2,7 @@
 
 use super::beside::{Crossing, MAX_CROSSINGS, Verdict};
 use super::facts::Facts;
+use super::planted::Planted;
 use super::shard::{Context, Due, Output, Shard};
 use super::table::{Slot, State, flag};
 use super::time::Timestamp;
@@ -28,7 +29,8 @@ impl Shard {
         let Some(due) = living.filter(|due| due.deadline <= context.clock) else {
             return false;
         };
-        if !self.observed_elsewhere_too(slot, due.deadline, context) {
+        let is_pending = state == State::Pending;
+        if !self.observed_elsewhere_too(slot, due.deadline, is_pending, context) {
             return false; // it is armed for the next tick
         }
         let outage = self.outage(slot, due, context);
@@ -54,6 +56,11 @@ impl Shard {
             crossing.judged.deadline == deadline && crossing.judged.deadline <= context.clock
         });
         let Some(index) = passed else { return false };
+        let was_pending = crossings[index].last_signal.is_none();
+        if !self.observed_elsewhere_too(slot, deadline, was_pending, context) {
+            return false; // it is armed for the next tick
+        }
+        let Some(crossings) = self.beside.crossings.get_mut(&slot) else { return false };
         let crossing = crossings.remove(index);
         if crossings.is_empty() {
             self.beside.crossings.remove(&slot);
@@ -156,7 +163,11 @@ impl Shard {
         for verdict in verdicts.iter_mut().filter(|known| at > known.outage.judged.deadline) {
             verdict.ended_at = verdict.ended_at.map(|ended_at| ended_at.min(at));
         }
-        let disproved = verdicts.iter().rposition(|verdict| disproves(heard, &verdict.outage));
+        let repeats = context.planted == Some(Planted::DuplicateRetracts);
+        let disproved = verdicts.iter().rposition(|verdict| {
+            disproves(heard, &verdict.outage)
+                || (repeats && heard.last_seen == verdict.outage.judged.armed_at)
+        });
         let Some(index) = disproved else { return };
         let Verdict { outage: told, ended_at } = verdicts[index];
         let terms = self.terms(slot, context);

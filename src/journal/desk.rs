@@ -167,6 +167,12 @@ impl Desk {
         }
     }
 
+    /// Plants a mistake in the engine, for tests of tests.
+    #[doc(hidden)]
+    pub fn plant(&mut self, planted: crate::engine::planted::Planted) {
+        self.engine.plant(planted);
+    }
+
     /// Where its source goes on; `None`: where the configuration says.
     pub fn resume(&self) -> Option<Resume> {
         if !self.setup.has_places {

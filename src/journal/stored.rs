@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Entry, Mark, Record};
+use super::entry::{Entry, Mark, Record, What};
 use super::frame::{self, FrameError, Kind};
-use crate::engine::PartitionClock;
+use crate::engine::{Change, GapReason, PartitionClock};
 
 /// The content of a snapshot: everything up to and including the entry of its number.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,6 +63,18 @@ pub(super) struct Redo {
     pub(super) muted: bool,
 }
 
+impl Redo {
+    /// Takes out what was recorded up to the last change of the log.
+    pub(super) fn up_to_reset(&mut self) -> Vec<Record> {
+        let is_reset = |record: &Record| match &record.what {
+            What::Changed(Change::Gap(gap)) => gap.reason == GapReason::StreamReset,
+            What::Changed(_) | What::Refused => false,
+        };
+        let count = self.records.iter().rposition(is_reset).map_or(0, |last| last + 1);
+        self.records.drain(..count).collect()
+    }
+}
+
 impl Stored {
     /// Whether anything was ever told on the strength of this journal: there was a snapshot, or there never is a log.
     pub(super) fn was_in_force(&self, has_log: bool) -> bool {
@@ -91,7 +103,7 @@ impl Stored {
         let mut redo = Redo::default();
         for (_, entry) in self.entries {
             for record in &entry.records {
-                if record.what == super::entry::What::Refused
+                if record.what == What::Refused
                     && let Some(after) = record.after
                 {
                     redo.refused.insert(after);

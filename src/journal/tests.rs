@@ -352,3 +352,38 @@ proptest! {
         prop_assert_eq!(open, heard.len());
     }
 }
+
+#[test]
+fn a_log_that_took_the_place_of_the_snapshots_is_read_again_from_its_beginning() {
+    let mut store = Store::default();
+    let mut desk = Desk::new(setup(true), Stored::default(), moment(0)).unwrap();
+    let mut out = Output::default();
+    for (stream, sequence, ms) in [(1, 50, 1_000), (2, 0, 9_000), (2, 1, 9_500)] {
+        let now = moment(ms);
+        if desk.engine().clock_image().stream() != Some(stream) {
+            desk.blind(BlindReason::LinkDown);
+            let attached = Attached {
+                at: at(ms),
+                stream: Some(stream),
+                first_available: Some(sequence),
+                backlog: Backlog::Empty,
+                dating: Dating::EventTime,
+            };
+            desk.attach(attached, now, &mut out);
+        }
+        let event_time = Some(at(ms));
+        let message = Message { sequence, event_time, append_time: event_time, signal: None };
+        while desk.read(&message, 1, now, &mut out) == Read::MoreToFire {}
+        while !desk.fire(1, now, &mut out) {}
+        desk.settle(now);
+        let taken = desk.take(now, true, true).unwrap();
+        store.entries.insert(taken.number, taken.entry.encode().unwrap());
+        desk.committed(taken.number);
+        desk.snapshot_kept(taken.number);
+        if let Some(snapshot) = taken.snapshot.filter(|_| stream == 1) {
+            store.snapshots.insert(taken.number, snapshot.encode().unwrap());
+        }
+    }
+    let desk = Desk::new(setup(true), store.stored(), moment(10_000)).unwrap();
+    assert_eq!(desk.resume(), Some(Resume { after: -1, stream: Some(2) }));
+}

@@ -153,7 +153,8 @@ pub(super) fn note(shared: &Shared, out: &mut Output) {
             | GapReason::AgedOut
             | GapReason::StreamReset
             | GapReason::Undated
-            | GapReason::RouteUnproven => {
+            | GapReason::RouteUnproven
+            | GapReason::Shared => {
                 tracing::warn!(
                     source = %key.source,
                     partition = %key.partition,

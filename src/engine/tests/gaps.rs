@@ -42,6 +42,38 @@ fn an_empty_partitions_clock_starts_at_its_first_attachment_and_never_goes_back(
     assert_eq!(bench.clock_ms(), 4_000);
 }
 
+fn attach_queue(bench: &mut Bench, ms: i64, backlog: Backlog) {
+    bench.attach_as(Attached {
+        at: at(ms),
+        stream: None,
+        first_available: None,
+        backlog,
+        dating: Dating::EventTime,
+    });
+}
+
+#[test]
+fn what_others_took_from_a_shared_queue_is_a_gap_up_to_the_attachment_that_is_ours_alone() {
+    let mut bench = Bench::new();
+    attach_queue(&mut bench, 0, Backlog::Empty);
+    bench.beat("a", 500);
+    bench.beat("b", 1_000);
+    bench.engine.blind(BlindReason::LinkDown);
+    attach_queue(&mut bench, 2_000, Backlog::Empty);
+    bench.engine.blind(BlindReason::Shared);
+    // What a sends goes to the others.
+    for ms in (3_000..=11_000).step_by(1_000) {
+        bench.beat("b", ms);
+    }
+    attach_queue(&mut bench, 12_000, Backlog::Count(1));
+    bench.beat("b", 11_500);
+    assert_eq!(bench.gaps(), [(GapReason::Shared, 2_000, 12_000)]);
+    for ms in (13_000..=24_000).step_by(1_000) {
+        bench.beat("b", ms);
+    }
+    assert_eq!(bench.decided(), Vec::<String>::new());
+}
+
 /// Devices a and b beat every 5 s until 20 s; b goes on, a is silent from then on.
 fn busy_until(bench: &mut Bench, from_ms: i64, until_ms: i64, a_until_ms: i64) {
     for ms in (from_ms..until_ms).step_by(1_000) {

@@ -118,6 +118,21 @@ fn a_device_heard_on_two_partitions_is_judged_once_and_on_both() {
 }
 
 #[test]
+fn an_outage_that_is_over_already_waits_for_the_other_partition_too() {
+    let mut fleet = Fleet::new(2);
+    fleet.beat(0, "a", 0);
+    fleet.beat(1, "a", 500);
+    fleet.beat(0, "a", 13_000);
+    fleet.pass(0, 20_000);
+    fleet.pass(0, 20_100);
+    assert_eq!(fleet.decided(), [Vec::<String>::new(), Vec::new()]);
+    fleet.beat(1, "a", 8_000);
+    fleet.pass(1, 20_000);
+    fleet.pass(0, 20_200);
+    assert_eq!(fleet.decided(), [Vec::<String>::new(), Vec::new()]);
+}
+
+#[test]
 fn a_device_that_moves_to_another_partition_is_judged_there() {
     let mut fleet = Fleet::new(2);
     fleet.beat(0, "a", 0);

@@ -10,6 +10,9 @@ use crate::journal::Moment;
 use crate::journal::entry::{Record, What};
 use crate::journal::stored::{Redo, Stored};
 
+/// The place in front of the first message of a log.
+const BEFORE_A_LOG: i64 = -1;
+
 /// The way from a snapshot to the end of the journal.
 pub(super) struct Recovery {
     pub(super) redo: Redo,
@@ -44,15 +47,25 @@ impl Recovery {
 
 impl Desk {
     pub(super) fn begin_recovery(&mut self, stored: Stored, now: Moment) {
-        let at = self.engine.clock_image().position();
-        self.applied = at;
+        let image = self.engine.clock_image();
+        let mut at = image.position();
         let mut redo = stored.redo();
+        let stream = redo.clock.as_ref().and_then(PartitionClock::stream);
+        let is_other_log = redo.clock.is_some() && image.stream() != stream;
         if redo.clock.is_none() {
-            redo.clock = Some(self.engine.clock_image());
+            redo.clock = Some(image);
         }
         if redo.muted {
             self.mute = Mute::muted();
         }
+        if self.setup.has_log && is_other_log {
+            // Another log has taken the place of the snapshot's: it is read again from its beginning.
+            at = Some(BEFORE_A_LOG);
+            for record in redo.up_to_reset() {
+                self.engine.redo_record(&record, &mut self.mute, &self.setup, now);
+            }
+        }
+        self.applied = at;
         let recovery = Recovery { redo, at, attached: None };
         let is_there = !self.setup.has_log || recovery.end() == at;
         self.recovery = Some(recovery);
