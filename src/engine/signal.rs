@@ -108,7 +108,8 @@ impl Generation {
 /// A receiver of the partition was attached. Begins a span of observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
-    /// Broker time at which the attach was confirmed, never later than the truth.
+    /// Broker time, never later than the truth: of a log, when its end was asked for; of a queue, when the attach was
+    /// confirmed.
     pub at: Timestamp,
     /// Tells one stream from another that took its name (endpoint and creation time, hashed); `None` for queues.
     pub stream: Option<u64>,

@@ -10,6 +10,9 @@ use crate::engine::Millis;
 /// applied until it is durable.
 const MAX_OPEN: usize = 16_384;
 
+/// Entries behind a snapshot that are more than an interval of it usually leaves.
+const MANY_BEHIND: usize = 64;
+
 /// How long things may wait to be written. Boot time, in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -102,12 +105,13 @@ impl Book {
         }
     }
 
-    /// The snapshot that was found at the start, and the time of it.
-    pub fn began_from(&mut self, snapshot: Option<u64>, now_ms: Millis) {
+    /// The snapshot that was found at the start, and how many entries were behind it: with many, as after one crash upon the
+    /// other, the next is due at once.
+    pub fn began_from(&mut self, snapshot: Option<u64>, entries: usize, now_ms: Millis) {
         self.snapshot = snapshot;
         self.snapshot_due_ms = match snapshot {
-            Some(_) => now_ms + self.pace.snapshot_ms,
-            None => now_ms,
+            Some(_) if entries < MANY_BEHIND => now_ms + self.pace.snapshot_ms,
+            Some(_) | None => now_ms,
         };
     }
 

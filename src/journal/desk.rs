@@ -147,7 +147,8 @@ impl Desk {
             }
         }
         let mut book = Book::new(setup.owner.clone(), setup.pace, stored.next.max(1), outbox);
-        book.began_from(stored.snapshot.as_ref().map(|(number, _)| *number), now.boot_ms);
+        let snapshot = stored.snapshot.as_ref().map(|(number, _)| *number);
+        book.began_from(snapshot, stored.entries.len(), now.boot_ms);
         // Without a snapshot a log is read from where the configuration says, as if nothing had been stored.
         let is_usable = stored.snapshot.is_some() || (!setup.has_log && stored.next > 1);
         Self {

@@ -56,7 +56,8 @@ impl FleetDesk {
         let latest = latest.or_else(|| stored.snapshot.as_ref().map(|(_, known)| &known.extra));
         let state = latest.and_then(|bytes| postcard::from_bytes(bytes).ok()).unwrap_or_default();
         let mut book = Book::new(owner, pace, stored.next.max(1), outbox);
-        book.began_from(stored.snapshot.as_ref().map(|(number, _)| *number), now.boot_ms);
+        let snapshot = stored.snapshot.as_ref().map(|(number, _)| *number);
+        book.began_from(snapshot, stored.entries.len(), now.boot_ms);
         Self { book, sinks, state }
     }
 

@@ -162,13 +162,15 @@ impl Partition {
         shared: &Shared,
         ends: &mut Attachments,
     ) -> Result<(), LinkError> {
+        // What comes behind the end of the log as it is now is read live, however long attaching takes.
+        let asked_at = shared.clock.now();
         let properties = shared.management.partition(&self.id).await?;
         let plan = self.plan(shared, &properties);
         let receiver = attach(shared, &self.id, &plan).await?;
         self.attachment += 1;
         self.stream = Some(shared.stream);
         let attached = Attached {
-            at: shared.clock.now(),
+            at: asked_at,
             stream: Some(shared.stream.wrapping_add(self.resets)),
             first_available: Some(properties.begin),
             backlog: plan.backlog,
