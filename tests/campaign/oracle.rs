@@ -152,7 +152,7 @@ pub(crate) struct Verdict {
     /// Second alerts of one outage, where the promise allows them.
     pub(crate) told_again: u64,
     /// Alerts about sources that were told and not resolved.
-    pub(crate) paths_open: u64,
+    pub(crate) paths_open: usize,
     pub(crate) requests: u64,
     pub(crate) raw_repeats: u64,
     pub(crate) violations: Vec<Violation>,
@@ -211,7 +211,7 @@ pub(crate) fn judge(
     let mut verdict = Verdict {
         violations: told.violations().to_vec(),
         raw_repeats: told.raw_repeats(),
-        paths_open: told.paths_open(),
+        paths_open: told.open_paths().count(),
         requests: told.requests(),
         ..Verdict::default()
     };

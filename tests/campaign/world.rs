@@ -20,9 +20,10 @@ mod setup;
 pub(crate) use setup::{Options, Route};
 use setup::{ServedHub, configuration};
 
-/// Short, so that many outages fit into a campaign; and so long that a busy machine does not cause any.
+/// Short, so that many outages fit into a campaign; and so long that a busy machine does not cause any: neither silence nor,
+/// by an attach that takes longer than `bridge`, a gap.
 pub(crate) const TERMS: Terms =
-    Terms { window_ms: 1_500, grace_ms: 500, first_window_ms: 2_500, bridge_ms: 500 };
+    Terms { window_ms: 1_000, grace_ms: 1_000, first_window_ms: 2_000, bridge_ms: 1_000 };
 /// The hub's one task stamps everything, so hardly anything is out of order.
 const ALLOWANCE_MS: i64 = 200;
 /// Start, attach, and the backlog of the longest downtime, on a busy machine and in a debug build.

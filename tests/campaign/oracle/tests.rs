@@ -313,6 +313,20 @@ fn a_signature_that_does_not_verify_and_a_body_that_can_not_be_read_are_violatio
 }
 
 #[test]
+fn an_alert_about_a_source_is_open_until_it_is_resolved() {
+    let mut case = Case::told();
+    for (status, open) in [("firing", 1), ("updated", 1), ("resolved", 0)] {
+        let id = format!("p-{status}");
+        let data = json!({ "id": id, "alert_id": "p", "status": status, "summary": "blind" });
+        let mut request = case.request(status, 9_500);
+        request.webhook_id = id;
+        request.body = json!({ "type": "path.blind", "data": data }).to_string().into_bytes();
+        case.told.note(request);
+        assert_eq!(case.assert_clean().paths_open, open, "{status}");
+    }
+}
+
+#[test]
 fn a_created_device_that_never_beats_is_owed_and_a_deletion_ends_its_outage() {
     let mut case = Case::told();
     case.send("born", What::Created, 20_000);

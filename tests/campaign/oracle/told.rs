@@ -74,7 +74,7 @@ struct Word {
 
 enum About {
     Device { device: String, first_missed_ms: i64 },
-    Path,
+    Path { summary: String },
 }
 
 /// Everything that was received.
@@ -82,8 +82,8 @@ enum About {
 pub(crate) struct Told {
     messages: BTreeMap<String, Message>,
     alerts: BTreeMap<String, Alert>,
-    /// Alerts about sources: whether they are open.
-    paths: BTreeMap<String, bool>,
+    /// Alerts about sources that are open, with what was last said about each.
+    paths: BTreeMap<String, String>,
     violations: Vec<Violation>,
     raw_repeats: u64,
     requests: u64,
@@ -106,8 +106,9 @@ impl Told {
         self.requests
     }
 
-    pub(crate) fn paths_open(&self) -> u64 {
-        self.paths.values().map(|&open| u64::from(open)).sum()
+    /// Alerts about sources that were told and not resolved: what was last said about each.
+    pub(crate) fn open_paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.values().map(String::as_str)
     }
 
     /// Whether the receiver acted on an alert of this device that is open.
@@ -157,8 +158,11 @@ impl Told {
     fn act(&mut self, word: Word, received_ms: i64) {
         let Word { alert_id, status, about } = word;
         match about {
-            About::Path => {
-                self.paths.insert(alert_id, status != "resolved");
+            About::Path { .. } if status == "resolved" => {
+                self.paths.remove(&alert_id);
+            }
+            About::Path { summary } => {
+                self.paths.insert(alert_id, summary);
             }
             About::Device { device, first_missed_ms } => {
                 let fault =
@@ -233,7 +237,7 @@ fn read(webhook_id: &str, body: &[u8]) -> Result<Word, String> {
         return Err("data.id is not the webhook-id".to_owned());
     }
     let about = if body["type"] == "path.blind" {
-        About::Path
+        About::Path { summary: text("summary")? }
     } else {
         let first_missed: jiff::Timestamp =
             text("first_missed_at")?.parse().map_err(|error| format!("{error}"))?;

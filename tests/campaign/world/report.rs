@@ -38,6 +38,9 @@ impl World {
                 report += &self.around(outage.since_ms, until, outage.deadline_ms);
             }
         }
+        self.receiver.told(|told| {
+            told.open_paths().for_each(|path| writeln!(report, "never resolved: {path}").unwrap());
+        });
         panic!(
             "campaign {}: CAMPAIGN_SEED={}: {} violations, {liveness:?}; the first of each kind:\n{report}\
              metrics of the program:\n{}log of the program:\n{}",
