@@ -75,11 +75,12 @@ impl BatchProgress {
         let now = now();
         let Self { deliveries, next, ahead, dead } = self;
         let end = (*next + *ahead).min(deliveries.len());
-        let latest = now.wall.plus(MAX_FUTURE_MS);
         let some: Vec<(&Delivery, DecodedMessage<'_>)> = deliveries[*next..end]
             .iter()
             .map(|delivery| {
                 let Delivery { raw, received_at, .. } = delivery;
+                // The broker's time, not this machine's: a wall clock that is set back makes no message a future one.
+                let latest = received_at.plus(MAX_FUTURE_MS);
                 (delivery, wire::decode(raw, &shared.profile, *received_at, latest))
             })
             .collect();

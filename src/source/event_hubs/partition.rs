@@ -295,7 +295,6 @@ impl Intake<'_> {
 
     /// Hands over what is ready, without waiting for more.
     async fn batch(&mut self, first: Received<Data>) -> Result<(), LinkError> {
-        let received_at = self.shared.clock.now();
         let mut deliveries = Vec::with_capacity(16);
         let mut position = self.partition.position.clone();
         let mut metric = None;
@@ -306,13 +305,18 @@ impl Intake<'_> {
             deliveries.push(Delivery {
                 sequence: position.as_ref().map_or(0, |position| position.sequence),
                 raw: RawMessage::Amqp10(raw),
-                received_at,
+                received_at: Timestamp::MIN,
             });
             self.used += 1;
             next = match deliveries.len() < MAX_BATCH {
                 true => self.receiver.recv::<Data>().now_or_never().transpose()?,
                 false => None,
             };
+        }
+        // Only now, since the stamps of these very messages may be the first to tell the broker's time.
+        let received_at = self.shared.clock.now();
+        for delivery in &mut deliveries {
+            delivery.received_at = received_at;
         }
         self.partition
             .send(Event::Batch { attachment: self.partition.attachment, deliveries })
