@@ -9,15 +9,19 @@ use std::sync::Arc;
 use super::book::{Book, Pace, Urgency};
 use super::entry::{Entry, Mark, Record, What};
 use super::outbox::Outbox;
-use super::stored::{Redo, Resume, Snapshot, Stored};
+use super::stored::{Resume, Snapshot, Stored};
 use crate::alert::mute::Mute;
-use crate::alert::{self, Alert, Origin};
+use crate::alert::{self, Alert};
 use crate::engine::rules::Policy;
 use crate::engine::{
     Attached, Backlog, BlindReason, Change, ClockSettings, Facts, ForeignClocks, Gap, GapReason,
     Identity, IdentityRef, Message, Millis, Output, Partition, PartitionId, Proof, Reply,
-    Timestamp, Transition,
+    Timestamp,
 };
+
+mod recovery;
+
+use recovery::Recovery;
 
 /// The most questions of other partitions that wait for the end of a recovery. What comes beyond is answered as if the
 /// identity were not known here; the asking partition then waits for this one's clock all the same.
@@ -106,25 +110,8 @@ pub struct Desk {
     written: Option<i64>,
     /// Something of the journal could not be read: nothing is known before the next attachment.
     is_damaged: bool,
-}
-
-/// The way from a snapshot to the end of the journal.
-struct Recovery {
-    redo: Redo,
-    /// The last message that was taken up again.
-    at: Option<i64>,
-    /// The attachment that begins when it is over.
-    attached: Option<Attached>,
-}
-
-impl Recovery {
-    fn end(&self) -> Option<i64> {
-        self.redo.clock.as_ref().and_then(crate::engine::PartitionClock::position)
-    }
-
-    fn stream(&self) -> Option<u64> {
-        self.redo.clock.as_ref().and_then(crate::engine::PartitionClock::stream)
-    }
+    /// Proofs are not to be relied on at the moment.
+    is_held: bool,
 }
 
 impl Desk {
@@ -178,6 +165,7 @@ impl Desk {
             acknowledge_in_flight: None,
             written: None,
             is_damaged: stored.damaged,
+            is_held: false,
             setup,
         }
     }
@@ -256,9 +244,14 @@ impl Desk {
         self.engine.blind(reason);
     }
 
-    /// Nothing unread remains on the partition.
+    /// From now on proofs count, or do not. Messages do in any case: their clock is the log's.
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
+    /// Nothing unread remains on the partition. While verdicts are held that moves nothing: the next proof after it does.
     pub fn prove(&mut self, proof: Proof) {
-        if self.recovery.is_none() {
+        if self.recovery.is_none() && !self.is_held {
             self.engine.prove(proof);
         }
     }
@@ -514,43 +507,6 @@ impl Desk {
         for sink in self.setup.sinks.iter() {
             self.book.owe(sink, alert::message(alert, sink), now.boot_ms);
         }
-    }
-}
-
-impl Partition {
-    fn redo_record(&mut self, record: &Record, mute: &mut Mute, setup: &Setup, now: Moment) {
-        let What::Changed(change) = &record.what else { return };
-        self.redo(change);
-        if let Change::Decided(transition) = change {
-            let _held = mute.pass(setup.alert(transition.clone(), now));
-        }
-    }
-}
-
-impl Recovery {
-    /// Whether the log of this attachment holds what lies between here and the end of the journal.
-    fn can_read(&self, attached: Attached) -> bool {
-        let same_log = attached.stream == self.stream();
-        let next = self.at.map_or(i64::MIN, |at| at.saturating_add(1));
-        let holds_the_next = attached.first_available.is_none_or(|first| first <= next);
-        let reaches_the_end = match attached.backlog {
-            Backlog::UpTo(last) => self.end().is_none_or(|end| last >= end),
-            Backlog::Endless => true,
-            Backlog::Empty | Backlog::Count(_) => false,
-        };
-        same_log && holds_the_next && reaches_the_end
-    }
-}
-
-impl Setup {
-    fn alert(&self, transition: Transition, now: Moment) -> Alert {
-        let origin = Origin {
-            source: self.source.clone(),
-            partition: self.partition.clone(),
-            rule: self.policy.rule_name(transition.outage.rule),
-            observation_lag_ms: now.wall.since(transition.decided_at).max(0),
-        };
-        Alert { transition, origin }
     }
 }
 
