@@ -44,6 +44,9 @@ const HOLDS: [(SelfReason, Millis); 5] = [
     (SelfReason::ClockStepped, 5_000),
 ];
 
+/// The reasons that are found here.
+pub const REASONS: [SelfReason; 5] = [HOLDS[0].0, HOLDS[1].0, HOLDS[2].0, HOLDS[3].0, HOLDS[4].0];
+
 /// What can be seen at one look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
@@ -130,6 +133,11 @@ impl Vitals {
         let holds = self.holds.iter().filter(|(_, until_ms)| **until_ms > now_ms);
         let (&reason, &until_ms) = holds.max_by_key(|(_, until_ms)| **until_ms)?;
         Some(Hold { reason, until_ms })
+    }
+
+    /// Whether this reason holds them back.
+    pub fn is_held_by(&self, reason: SelfReason, now_ms: Millis) -> bool {
+        self.holds.get(&reason).is_some_and(|until_ms| *until_ms > now_ms)
     }
 
     /// The alerts that are open, in the order of their reasons.

@@ -1,6 +1,7 @@
 //! Applies a batch: decode, fire what each message makes due, apply.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::shared::Shared;
 use super::writer::now;
@@ -139,6 +140,7 @@ pub(super) fn note(shared: &Shared, out: &mut Output) {
     shared.counters.not_admitted.increment(std::mem::take(&mut out.not_admitted));
     for transition in out.transitions.drain(..) {
         shared.counters.transition(&transition);
+        shared.last_verdict_ms.fetch_max(transition.decided_at.as_ms(), Ordering::AcqRel);
     }
     for gap in out.gaps.drain(..) {
         shared.counters.gap(&gap);

@@ -11,6 +11,7 @@ use super::restore::{self, Found};
 use super::shared::Shared;
 use super::writer::{Writer, now};
 use super::{PartitionKey, Partitions, Staff, worker};
+use crate::clock;
 use crate::engine::Timestamp;
 use crate::journal::{Desk, Pace, Setup};
 use crate::source::{EVENT_QUEUE, Event, OpenPartition, PartitionLink, Progress};
@@ -149,6 +150,8 @@ impl SourcePartitions {
             told_clock_ms: AtomicI64::new(told_clock.as_ms()),
             progress,
             events,
+            alive_ms: AtomicI64::new(clock::boot_ms()),
+            last_verdict_ms: AtomicI64::new(0),
         });
         self.staff(&shared, queue, kept);
         shared

@@ -10,6 +10,7 @@ use super::Partitions;
 use super::batch::{BatchProgress, FIRE_BUDGET, Pause, note};
 use super::shared::Shared;
 use super::writer::now;
+use crate::clock;
 use crate::engine::{Attached, BlindReason, Outlook, Output, Proof};
 use crate::source::{Delivery, Event};
 
@@ -37,6 +38,7 @@ impl Worker {
     pub(super) async fn run(mut self) {
         let stop = self.partitions.environment.stop.clone();
         loop {
+            self.alive();
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -52,6 +54,11 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// Somebody may look whether it makes progress. Waiting for room is none.
+    fn alive(&self) {
+        self.shared.alive_ms.store(clock::boot_ms(), Ordering::Release);
     }
 
     async fn handle(&mut self, event: Event) {
@@ -104,7 +111,12 @@ impl Worker {
     }
 
     async fn prove(&mut self, proof: Proof) {
-        self.shared.desk().prove(proof);
+        let held = self.partitions.pulse.held(clock::boot_ms());
+        {
+            let mut desk = self.shared.desk();
+            desk.hold(held.is_some());
+            desk.prove(proof);
+        }
         self.fire().await;
     }
 
@@ -129,6 +141,7 @@ impl Worker {
             let mut out = Output::default();
             let done = self.shared.desk().fire(FIRE_BUDGET, now(), &mut out);
             note(&self.shared, &mut out);
+            self.alive();
             if done {
                 return;
             }
