@@ -30,6 +30,7 @@ use crate::sink::Settled;
 use crate::sink::webhook::{self, Ports};
 use crate::source::{self, SourceContext, SourceStatus};
 use crate::store::dead_letter::{DeadLetters, DeliveryLetters};
+use crate::store::decoding::Decodings;
 use crate::store::objects::Objects;
 use crate::wire::{EventTimeFrom, Profile, Stamps};
 
@@ -77,6 +78,9 @@ impl App {
         let removed = metrics.counter(DEAD_LETTERS_REMOVED, &[]);
         let dead_letters =
             DeadLetters::open(&config.store.path, config.store.dead_letter_bytes, removed)?;
+        let decodings = Decodings::open(&config.store.path).with_context(|| {
+            format!("store.path: a folder in {} can't be made", config.store.path.display())
+        })?;
         let mut supervisor = Supervisor::new(stop.clone());
         let removed = metrics.counter(DELIVERY_LETTERS_REMOVED, &[]);
         let undelivered =
@@ -92,6 +96,7 @@ impl App {
                 bridge_ms: config.clock.bridge_ms,
             },
             dead_letters,
+            decodings,
             router: router.clone(),
             metrics: metrics.clone(),
             seed: rand::random(),

@@ -24,6 +24,7 @@ use crate::journal::{FleetDesk, Pace};
 use crate::metrics::Metrics;
 use crate::store::StoreError;
 use crate::store::dead_letter::DeadLetters;
+use crate::store::decoding::Decodings;
 use crate::store::objects::Objects;
 use crate::wire::Profile;
 
@@ -81,6 +82,8 @@ pub struct Environment {
     pub clock: ClockSettings,
     /// Where what can't be read goes.
     pub dead_letters: DeadLetters,
+    /// Where it is noted what is being decoded.
+    pub decodings: Decodings,
     /// Where alerts go.
     pub router: Router,
     /// Counters.
@@ -102,6 +105,8 @@ pub struct Partitions {
     /// One exchange about the placement of identities at a time: two partitions that hear an identity for the first time
     /// at once must not both leave it to the other.
     placement: Mutex<()>,
+    /// Held while a message that may have ended the process is decoded.
+    suspects: Mutex<()>,
     /// New workers with their writers, to be run by the supervisor.
     workers: mpsc::Sender<Staff>,
     fleet: Arc<Fleet>,
@@ -156,6 +161,7 @@ impl Partitions {
             environment,
             map: DashMap::new(),
             placement: Mutex::new(()),
+            suspects: Mutex::new(()),
             workers,
             fleet,
             pulse: Pulse::default(),

@@ -161,7 +161,10 @@ impl SourcePartitions {
         let environment = &self.partitions.environment;
         environment.router.ledgers().add(shared.clone());
         let meters = StoreMeters::new(&environment.metrics, &shared.key.source);
-        let worker = worker::Worker::new(self.partitions.clone(), shared.clone(), queue);
+        let name = format!("{}-{:016x}", shared.key.source, shared.id);
+        let has_places = !matches!(self.keeps, Keeps::Queue);
+        let decoding = environment.decodings.of(&name, has_places);
+        let worker = worker::Worker::new(self.partitions.clone(), shared.clone(), queue, decoding);
         let writer = Writer::new(shared.clone(), environment.router.clone(), meters, kept);
         let staff = Staff { worker: Some(worker), writer };
         if self.partitions.workers.try_send(staff).is_err() {

@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::partitions::{Environment, Keeps, PartitionKey, Router, Workers};
 use crate::source::OpenPartition;
 use crate::store::dead_letter::DeadLetters;
+use crate::store::decoding::Decodings;
 use crate::store::objects::Objects;
 use crate::wire::{EventTimeFrom, HubName, Profile, Stamps};
 
@@ -37,6 +38,7 @@ impl World {
             policy: Arc::new(Policy { default, rules: Vec::new(), conditions: Vec::new() }),
             clock: ClockSettings { allowance_ms: 1_000, tick_ms: 100, bridge_ms: 10_000 },
             dead_letters: DeadLetters::open(folder.path(), 1 << 20, counter).unwrap(),
+            decodings: Decodings::open(folder.path()).unwrap(),
             router: Router::new(vec![("ops".into(), queue)]),
             metrics: Arc::new(Metrics::detached()),
             seed: 1,
