@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -111,13 +111,13 @@ http: {{ listen: \"{http}\" }}
 struct Running<'a>(Child, &'a Folder);
 
 impl Running<'_> {
-    fn eventually(&mut self, what: &str, holds: impl Fn() -> bool) {
-        let begun = Instant::now();
+    async fn eventually(&mut self, what: &str, holds: impl Fn() -> bool) {
+        let begun = tokio::time::Instant::now();
         while !holds() {
             let ended = self.0.try_wait().unwrap();
             assert_eq!(ended, None, "{what}: it ended: {}", self.1.log());
             assert!(begun.elapsed() < DEADLINE, "{what}: {}", self.1.log());
-            std::thread::sleep(Duration::from_millis(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
@@ -133,20 +133,22 @@ fn read_of(source: &str) -> String {
     format!("lastseen_messages_total{{source=\"{source}\",kind=\"signal\"}}")
 }
 
-#[test]
-fn a_message_that_ends_the_process_is_in_the_dead_letters_after_two_restarts_and_all_others_are_read()
+#[tokio::test]
+async fn a_message_that_ends_the_process_is_in_the_dead_letters_after_two_restarts_and_all_others_are_read()
  {
     let folder = Folder::new(&[700]);
     folder.dies();
     folder.dies();
     let mut running = Running(folder.start(), &folder);
-    running.eventually("everything else is read", || {
-        folder.metric(&read_of("bad")) == MESSAGES - 1
-            && folder.metric(&read_of("good")) == MESSAGES
-    });
+    running
+        .eventually("everything else is read", || {
+            folder.metric(&read_of("bad")) == MESSAGES - 1
+                && folder.metric(&read_of("good")) == MESSAGES
+        })
+        .await;
     let rejected = "lastseen_rejected_messages_total{source=\"bad\",reason=\"ended_process\"}";
-    running.eventually("it is counted", || folder.metric(rejected) == 1);
-    running.eventually("it is kept", || folder.letters().len() == 1);
+    running.eventually("it is counted", || folder.metric(rejected) == 1).await;
+    running.eventually("it is kept", || folder.letters().len() == 1).await;
     let letters = folder.letters();
     assert_eq!(letters[0]["sequence"], 700);
     assert_eq!(letters[0]["source"], "bad");
@@ -154,18 +156,20 @@ fn a_message_that_ends_the_process_is_in_the_dead_letters_after_two_restarts_and
     assert_eq!(letters[0]["original_bytes"], beat(POISON, 700).len() - 1);
 }
 
-#[test]
-fn a_second_such_message_costs_two_more_restarts_at_most() {
+#[tokio::test]
+async fn a_second_such_message_costs_two_more_restarts_at_most() {
     let folder = Folder::new(&[3, 5]);
     folder.dies();
     folder.dies();
     // Both were suspected by the first death, so that the second one is alone already.
     folder.dies();
     let mut running = Running(folder.start(), &folder);
-    running.eventually("everything else is read", || {
-        folder.metric(&read_of("bad")) == MESSAGES - 2
-            && folder.metric(&read_of("good")) == MESSAGES
-    });
+    running
+        .eventually("everything else is read", || {
+            folder.metric(&read_of("bad")) == MESSAGES - 2
+                && folder.metric(&read_of("good")) == MESSAGES
+        })
+        .await;
     let reasons: Vec<_> =
         folder.letters().iter().map(|letter| letter["sequence"].as_i64()).collect();
     assert!(reasons.contains(&Some(3)) && reasons.contains(&Some(5)), "{reasons:?}");
