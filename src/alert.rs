@@ -13,6 +13,7 @@ pub mod mute;
 pub mod path;
 pub mod self_health;
 pub mod signature;
+pub mod vitals;
 pub mod watchdog;
 
 #[cfg(test)]

@@ -12,18 +12,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alert::path::PathLimits;
 use crate::alert::self_health::{DeliveryWatch, Notice};
+use crate::alert::vitals::LOOK_EVERY_MS;
 use crate::api::data;
 use crate::api::health::{self, Health, Readiness};
 use crate::clock;
-use crate::config::{ApiConfig, Config, QueueType, SourceConfig, SourceKind, WebhookConfig};
+use crate::config::{
+    ApiConfig, Config, QueueType, SourceConfig, SourceKind, WatchdogConfig, WebhookConfig,
+};
 use crate::engine::{BlindReason, ClockSettings, Millis};
+use crate::journal::Moment;
 use crate::metrics::{self, DEAD_LETTERS_REMOVED, DELIVERY_LETTERS_REMOVED, Metrics};
-use crate::partitions::{Environment, FleetData, Keeps, Partitions, Paths, Router, Workers};
+use crate::partitions::{
+    Environment, FleetData, Keeps, Partitions, Paths, Router, Vitality, Watchman, Workers,
+};
 use crate::shutdown::Supervisor;
 use crate::sink::Settled;
 use crate::sink::webhook::{self, Ports};
 use crate::source::{self, SourceContext, SourceStatus};
 use crate::store::dead_letter::{DeadLetters, DeliveryLetters};
+use crate::store::decoding::Decodings;
 use crate::store::objects::Objects;
 use crate::wire::{EventTimeFrom, Profile, Stamps};
 
@@ -72,6 +79,9 @@ impl App {
         let removed = metrics.counter(DEAD_LETTERS_REMOVED, &[]);
         let dead_letters =
             DeadLetters::open(&config.store.path, config.store.dead_letter_bytes, removed)?;
+        let decodings = Decodings::open(&config.store.path).with_context(|| {
+            format!("store.path: a folder in {} can't be made", config.store.path.display())
+        })?;
         let mut supervisor = Supervisor::new(stop.clone());
         let removed = metrics.counter(DELIVERY_LETTERS_REMOVED, &[]);
         let undelivered =
@@ -87,6 +97,7 @@ impl App {
                 bridge_ms: config.clock.bridge_ms,
             },
             dead_letters,
+            decodings,
             router: router.clone(),
             metrics: metrics.clone(),
             seed: rand::random(),
@@ -104,6 +115,7 @@ impl App {
                 .await?;
         let paths = Paths::new(partitions.clone(), statuses.clone(), limits);
         watch_paths(&mut supervisor, paths, &stop);
+        watch_ourselves(&mut supervisor, &partitions, config.watchdog, &stop);
         let readiness = readiness(statuses, partitions.clone());
         let render = prometheus.clone();
         let health = Health { readiness, metrics: Arc::new(move || render.render()) };
@@ -242,6 +254,33 @@ fn watch_paths(supervisor: &mut Supervisor, mut paths: Paths, stop: &Cancellatio
             }
         };
         let _stopped: Option<std::convert::Infallible> = stop.run_until_cancelled(look).await;
+        Ok(())
+    });
+}
+
+/// Looks whether the service itself is well, and says at intervals that it is.
+fn watch_ourselves(
+    supervisor: &mut Supervisor,
+    partitions: &Arc<Partitions>,
+    watchdog: Option<WatchdogConfig>,
+    stop: &CancellationToken,
+) {
+    let mut vitality = Vitality::new(partitions.clone());
+    let stopped = stop.clone();
+    supervisor.spawn("watch over the service", async move {
+        let look_every = Duration::from_millis(LOOK_EVERY_MS.unsigned_abs());
+        while stopped.run_until_cancelled(tokio::time::sleep(look_every)).await.is_some() {
+            vitality.look(clock::reading());
+        }
+        Ok(())
+    });
+    let Some(config) = watchdog else { return };
+    let mut watchman = Watchman::new(partitions.clone(), config, clock::boot_ms());
+    let stopped = stop.clone();
+    supervisor.spawn("watchdog", async move {
+        while stopped.run_until_cancelled(tokio::time::sleep(PUBLISH)).await.is_some() {
+            watchman.look(Moment { boot_ms: clock::boot_ms(), wall: clock::wall() });
+        }
         Ok(())
     });
 }

@@ -26,6 +26,7 @@ mod sink;
 mod source;
 mod store;
 mod suggest;
+mod watchdog;
 mod yaml;
 
 pub use api::ApiConfig;
@@ -40,6 +41,7 @@ pub use source::{
     SourceConfig, SourceKind, Start, Transport,
 };
 pub use store::{Provider, RemoteStoreConfig, StoreConfig};
+pub use watchdog::WatchdogConfig;
 
 use section::{Report, Section};
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub policy: Policy,
     /// Where alerts go.
     pub sinks: Vec<WebhookConfig>,
+    /// That all is at work, at fixed intervals, if it is asked for.
+    pub watchdog: Option<WatchdogConfig>,
     /// What is kept, and where.
     pub store: StoreConfig,
     /// Health and metrics.
@@ -128,6 +132,9 @@ fn read_root(root: &Section<'_>) -> Option<Config> {
     }
     check_names(root, "sources");
     check_names(root, "sinks");
+    let names: Vec<&str> = sinks.iter().flatten().map(|sink| &*sink.name).collect();
+    let watchdog =
+        root.optional_child("watchdog", |watchdog| WatchdogConfig::read(watchdog, &names));
     let store = root.child("store", StoreConfig::read);
     let http = root.child("http", HttpConfig::read);
     let api = root.optional_child("api", ApiConfig::read);
@@ -139,6 +146,7 @@ fn read_root(root: &Section<'_>) -> Option<Config> {
         clock,
         policy,
         sinks: sinks.into_iter().collect::<Option<_>>()?,
+        watchdog,
         store,
         http,
         api,

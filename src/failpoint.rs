@@ -29,6 +29,36 @@ mod armed {
     }
 }
 
+#[cfg(debug_assertions)]
+mod message {
+    use std::sync::OnceLock;
+
+    use crate::wire::RawMessage;
+
+    static ARMED: OnceLock<Option<String>> = OnceLock::new();
+
+    pub(super) fn pass(raw: &RawMessage) {
+        let armed = ARMED.get_or_init(|| std::env::var("LASTSEEN_FAILMESSAGE").ok());
+        let Some(armed) = armed.as_deref().filter(|text| !text.is_empty()) else { return };
+        let bytes = match raw {
+            RawMessage::Amqp10(bytes) | RawMessage::Line(bytes) => bytes,
+            RawMessage::Amqp091(message) => &message.body,
+        };
+        if bytes.windows(armed.len()).any(|part| part == armed.as_bytes()) {
+            std::process::abort();
+        }
+    }
+}
+
+/// Dies here if a test wants a message with these bytes to end the process: `LASTSEEN_FAILMESSAGE=text` stands for a fault in
+/// a decoder.
+pub(crate) fn fail_message(raw: &crate::wire::RawMessage) {
+    #[cfg(debug_assertions)]
+    message::pass(raw);
+    #[cfg(not(debug_assertions))]
+    let _ = raw;
+}
+
 /// Dies here if a test wants it.
 pub(crate) fn fail_point(name: &str) {
     #[cfg(debug_assertions)]

@@ -104,7 +104,8 @@
 //! # Walkthrough: a heartbeat
 //!
 //! 1. The source's receiver hands a batch of encoded messages to the partition's queue, with their places in the log.
-//! 2. The worker decodes each in place ([`wire::decode`]); what can't be read goes to the dead letters and is counted.
+//! 2. The worker notes which messages it decodes ([`store::decoding`]), so that one that ends the process is known to the
+//!    next. It decodes each in place ([`wire::decode`]); what can't be read goes to the dead letters and is counted.
 //! 3. [`engine::Partition::prepare`] says where its event time moves the clock, [`engine::Partition::fire`] decides what that
 //!    makes due, [`engine::Partition::apply`] writes `last_seen`.
 //! 4. After the batch the worker says how far it may be acknowledged; only then the source acknowledges.
@@ -119,6 +120,14 @@
 //!    said once, after what has to be durable is: a message that is given up is in the dead letters first. An alert
 //!    that ends before anything about it can have reached the receiver is not told there at all. On a stop nothing
 //!    overtakes: what waits for its retry stays owed, with everything behind it in its lane.
+//!
+//! # Own health
+//!
+//! [`alert::vitals`] looks at three clocks and the store every 100 ms. While the service was frozen, suspended, late or
+//! can't write, or its wall clock was set, proofs are not applied ([`journal::Desk::hold`]): the clock of a silent partition
+//! stands, and moves again with the first proof after the hold. Messages go on being applied, since their clock is the
+//! log's. The watchdog ([`partitions::Watchman`]) goes through the same journal, outbox and sink as every alert, and is sent
+//! only while workers and writers make progress and no verdict is held.
 //!
 //! # What is deliberately absent
 //!

@@ -67,6 +67,7 @@ catalogue! {
     SNAPSHOTS, Counter, "lastseen_snapshots_total", "Snapshots that became durable, by source.";
     STORE_FAILURES, Counter, "lastseen_store_failures_total", "Entries that could not be written at once, by source.";
     OWED, Gauge, "lastseen_owed_messages", "Alert messages that are owed to sinks, by source.";
+    HELD, Gauge, "lastseen_held", "1 while verdicts are held because the service itself is not well, by reason.";
     GAPS, Counter, "lastseen_gaps_total", "Spans in which nothing could be known, by source and reason.";
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use self::counters::StoreMeters;
 use self::restore::Found;
 use self::shared::Shared;
+use self::vitality::Pulse;
 use self::writer::{Ending, Writer};
 use crate::alert::path::PartitionSight;
 use crate::clock;
@@ -23,6 +24,7 @@ use crate::journal::{FleetDesk, Pace};
 use crate::metrics::Metrics;
 use crate::store::StoreError;
 use crate::store::dead_letter::DeadLetters;
+use crate::store::decoding::Decodings;
 use crate::store::objects::Objects;
 use crate::wire::Profile;
 
@@ -37,6 +39,8 @@ mod paths;
 mod placement;
 mod restore;
 mod shared;
+mod vitality;
+mod watchdog;
 mod worker;
 mod writer;
 
@@ -45,6 +49,8 @@ pub use dispatch::Router;
 pub use fleet::Fleet;
 pub use opening::{Keeps, SourcePartitions};
 pub use paths::Paths;
+pub use vitality::Vitality;
+pub use watchdog::Watchman;
 
 /// Which partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +82,8 @@ pub struct Environment {
     pub clock: ClockSettings,
     /// Where what can't be read goes.
     pub dead_letters: DeadLetters,
+    /// Where it is noted what is being decoded.
+    pub decodings: Decodings,
     /// Where alerts go.
     pub router: Router,
     /// Counters.
@@ -99,9 +107,12 @@ pub struct Partitions {
     /// One exchange about the placement of identities at a time: two partitions that hear an identity for the first time
     /// at once must not both leave it to the other.
     placement: Mutex<()>,
+    /// Held while a message that may have ended the process is decoded.
+    suspects: Mutex<()>,
     /// New workers with their writers, to be run by the supervisor.
     workers: mpsc::Sender<Staff>,
     fleet: Arc<Fleet>,
+    pulse: Pulse,
     ending: Ending,
 }
 
@@ -152,8 +163,10 @@ impl Partitions {
             environment,
             map: DashMap::new(),
             placement: Mutex::new(()),
+            suspects: Mutex::new(()),
             workers,
             fleet,
+            pulse: Pulse::default(),
             ending: ending.clone(),
         });
         let fleet = Staff { worker: None, writer };
@@ -205,7 +218,15 @@ impl Partitions {
         let (key, stats) = (shared.key.clone(), shared.desk().engine().stats());
         let due_ms = self.policy().smallest_due_ms();
         let mut sight = PartitionSight::of(key.partition.clone(), &stats, wall, due_ms);
-        if shared.ledger.failing_ms(clock::boot_ms()).is_some_and(|ms| ms >= STORAGE_BLIND_MS) {
+        let now_ms = clock::boot_ms();
+        match sight.blind {
+            // The service itself is the nearer reason.
+            None | Some(BlindReason::Stalled) => {
+                sight.blind = self.pulse.held(now_ms).or(sight.blind);
+            }
+            Some(_) => {}
+        }
+        if shared.ledger.failing_ms(now_ms).is_some_and(|ms| ms >= STORAGE_BLIND_MS) {
             sight.blind = Some(BlindReason::Storage);
         }
         let is_recovering = shared.desk().is_recovering();

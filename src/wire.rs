@@ -352,9 +352,19 @@ pub enum RejectReason {
     NoTime,
     /// It ended the client library before we could see it (nested header values).
     Hostile,
+    /// The process ended twice while it was being decoded: it is not decoded again.
+    EndedProcess,
 }
 
 impl Reject {
+    /// Of a message that is not looked at any more.
+    pub fn ended_process() -> Self {
+        Self::new(
+            RejectReason::EndedProcess,
+            "the process ended twice while this was being decoded",
+        )
+    }
+
     fn new(reason: RejectReason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
@@ -372,6 +382,7 @@ impl RejectReason {
             Self::FutureTime => "future_time",
             Self::NoTime => "no_time",
             Self::Hostile => "hostile",
+            Self::EndedProcess => "ended_process",
         }
     }
 }

@@ -118,6 +118,7 @@ fn config(connection_string: &str, receiver: SocketAddr, store: &Path) -> Config
             timeout_ms: 5_000,
             ca_file: None,
         }],
+        watchdog: None,
         store: StoreConfig {
             path: store.to_owned(),
             dead_letter_bytes: 1 << 20,

@@ -8,7 +8,7 @@ use crate::engine::{Millis, State, Timestamp};
 /// What the watchdog says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watchdog {
-    /// Number of the message in this process, from 1.
+    /// Number of the message, from 1; it goes on after a restart.
     pub sequence: u64,
     /// When it is sent.
     pub sent_at: Timestamp,

@@ -9,6 +9,7 @@ use crate::engine::rules::{Condition, Pattern, ProofOfLife};
 use crate::wire::{EventTimeFrom, FieldFrom, HubName};
 
 mod store;
+mod watchdog;
 
 const EXAMPLE: &str = include_str!("example.yaml");
 const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

@@ -120,10 +120,23 @@ impl Book {
         self.records.push(record);
     }
 
-    /// A sink has to be told this.
-    pub fn owe(&mut self, sink: &Arc<str>, message: crate::alert::Message, now_ms: Millis) {
+    /// A sink has to be told this. Where it will stand.
+    pub fn owe(&mut self, sink: &Arc<str>, message: crate::alert::Message, now_ms: Millis) -> Mark {
+        // There are at most MAX_OPEN, and what little is owed beyond.
+        let index = u32::try_from(self.owed.len()).unwrap_or(u32::MAX);
         self.owed.push(Owed { sink: sink.to_string(), message });
         self.wants(Urgency::Urgent, now_ms);
+        Mark { entry: self.next, index }
+    }
+
+    /// Whether a message is still owed, durable or not.
+    pub fn is_owed(&self, sink: &str, mark: Mark) -> bool {
+        let is_open = mark.entry == self.next;
+        let in_flight = self
+            .in_flight
+            .as_ref()
+            .is_some_and(|flight| flight.number == mark.entry && !flight.owed.is_empty());
+        is_open || in_flight || self.outbox.is_owed(sink, mark)
     }
 
     /// A message needs no more telling.

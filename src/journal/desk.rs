@@ -110,6 +110,8 @@ pub struct Desk {
     written: Option<i64>,
     /// Something of the journal could not be read: nothing is known before the next attachment.
     is_damaged: bool,
+    /// Proofs are not to be relied on at the moment.
+    is_held: bool,
 }
 
 impl Desk {
@@ -164,6 +166,7 @@ impl Desk {
             acknowledge_in_flight: None,
             written: None,
             is_damaged: stored.damaged,
+            is_held: false,
             setup,
         }
     }
@@ -222,9 +225,14 @@ impl Desk {
         self.engine.blind(reason);
     }
 
-    /// Nothing unread remains on the partition.
+    /// From now on proofs count, or do not. Messages do in any case: their clock is the log's.
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
+    /// Nothing unread remains on the partition. While verdicts are held that moves nothing: the next proof after it does.
     pub fn prove(&mut self, proof: Proof) {
-        if self.recovery.is_none() {
+        if self.recovery.is_none() && !self.is_held {
             self.engine.prove(proof);
         }
     }

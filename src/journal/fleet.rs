@@ -29,6 +29,8 @@ pub struct FleetState {
     pub own: Vec<SelfAlert>,
     /// Number of the last watchdog.
     pub watchdogs: u64,
+    /// By sink, where the last watchdog for it stands.
+    pub beats: BTreeMap<Arc<str>, Mark>,
 }
 
 /// See the module.
@@ -89,11 +91,22 @@ impl FleetDesk {
         self.tell(|sink| is_other(sink).then(|| alert::self_message(alert, sink)), now);
     }
 
-    /// Tells every sink that all is at work. Numbers it.
-    pub fn tell_watchdog(&mut self, watchdog: Watchdog, now: Moment) {
-        self.state.watchdogs += 1;
-        let watchdog = Watchdog { sequence: self.state.watchdogs, ..watchdog };
-        self.tell(|sink| Some(alert::watchdog_message(&watchdog, sink)), now);
+    /// Tells these sinks that all is at work, and numbers it. A sink that is still owed an earlier one is not told: its
+    /// receiver misses it, which is what it is for. How many are told.
+    pub fn tell_watchdog(&mut self, watchdog: Watchdog, to: &[Arc<str>], now: Moment) -> usize {
+        let FleetState { watchdogs, beats, .. } = &mut self.state;
+        *watchdogs += 1;
+        let watchdog = Watchdog { sequence: *watchdogs, ..watchdog };
+        let mut told = 0;
+        for sink in self.sinks.iter().filter(|sink| to.contains(sink)) {
+            if beats.get(sink).is_some_and(|&mark| self.book.is_owed(sink, mark)) {
+                continue;
+            }
+            let message = alert::watchdog_message(&watchdog, sink);
+            beats.insert(sink.clone(), self.book.owe(sink, message, now.boot_ms));
+            told += 1;
+        }
+        told
     }
 
     /// Tells one sink a message again that was given up. False if there is no such sink.

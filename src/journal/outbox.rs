@@ -123,6 +123,11 @@ impl Outbox {
         self.queues.values_mut().any(|queue| queue.settle(mark))
     }
 
+    /// Whether a sink is owed the message that stands there.
+    pub fn is_owed(&self, sink: &str, mark: Mark) -> bool {
+        self.queues.get(sink).is_some_and(|queue| queue.owed.contains_key(&mark))
+    }
+
     /// How many messages are owed.
     pub fn len(&self) -> usize {
         self.queues.values().map(|queue| queue.owed.len()).sum()

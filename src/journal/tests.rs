@@ -15,6 +15,9 @@ use crate::engine::{
     Output, Proof, Signal, SignalKind, Timestamp,
 };
 
+mod fleet;
+mod hold;
+
 const T0: i64 = 1_767_225_600_000;
 const WINDOW_MS: i64 = 10_000;
 const GRACE_MS: i64 = 2_000;

@@ -1,12 +1,14 @@
 //! Applies a batch: decode, fire what each message makes due, apply.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::shared::Shared;
 use super::writer::now;
 use super::{PartitionKey, Partitions};
 use crate::engine::partition::LOOK_AHEAD;
 use crate::engine::{GapReason, Message, Millis, Output, Timestamp};
+use crate::failpoint::fail_message;
 use crate::journal::Read;
 use crate::source::Delivery;
 use crate::store::dead_letter::DeadLetter;
@@ -37,6 +39,8 @@ pub(super) struct BatchProgress {
     /// How many are decoded and looked ahead at together: few after a pause, since what is not applied by then is decoded
     /// again.
     ahead: usize,
+    /// None of them is decoded: each ended the process.
+    is_refused: bool,
     /// What could not be read.
     pub(super) dead: Vec<DeadLetter>,
 }
@@ -44,8 +48,18 @@ pub(super) struct BatchProgress {
 type DecodedMessage<'a> = Result<Decoded<'a>, Reject>;
 
 impl BatchProgress {
-    pub(super) fn new(deliveries: Vec<Delivery>) -> Self {
-        Self { deliveries, next: 0, ahead: LOOK_AHEAD, dead: Vec::new() }
+    pub(super) fn new(deliveries: Vec<Delivery>, is_refused: bool) -> Self {
+        Self { deliveries, next: 0, ahead: LOOK_AHEAD, is_refused, dead: Vec::new() }
+    }
+
+    /// First and last sequence.
+    pub(super) fn places(&self) -> Option<(i64, i64)> {
+        Some((self.deliveries.first()?.sequence, self.deliveries.last()?.sequence))
+    }
+
+    /// The first message.
+    pub(super) fn first(&self) -> Option<&Delivery> {
+        self.deliveries.first()
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -73,12 +87,16 @@ impl BatchProgress {
     /// Decodes the next few messages, then applies them under the desk's lock.
     fn advance_some(&mut self, shared: &Shared, out: &mut Output) -> Pause {
         let now = now();
-        let Self { deliveries, next, ahead, dead } = self;
+        let Self { deliveries, next, ahead, is_refused, dead } = self;
         let end = (*next + *ahead).min(deliveries.len());
         let some: Vec<(&Delivery, DecodedMessage<'_>)> = deliveries[*next..end]
             .iter()
             .map(|delivery| {
                 let Delivery { raw, received_at, .. } = delivery;
+                if *is_refused {
+                    return (delivery, Err(Reject::ended_process()));
+                }
+                fail_message(raw);
                 // The broker's time, not this machine's: a wall clock that is set back makes no message a future one.
                 let latest = received_at.plus(MAX_FUTURE_MS);
                 (delivery, wire::decode(raw, &shared.profile, *received_at, latest))
@@ -140,6 +158,7 @@ pub(super) fn note(shared: &Shared, out: &mut Output) {
     shared.counters.not_admitted.increment(std::mem::take(&mut out.not_admitted));
     for transition in out.transitions.drain(..) {
         shared.counters.transition(&transition);
+        shared.last_verdict_ms.fetch_max(transition.decided_at.as_ms(), Ordering::AcqRel);
     }
     for gap in out.gaps.drain(..) {
         shared.counters.gap(&gap);

@@ -52,9 +52,10 @@ impl Fleet {
     }
 
     /// See [`FleetDesk::tell_watchdog`].
-    pub fn tell_watchdog(&self, watchdog: Watchdog) {
-        self.desk().tell_watchdog(watchdog, now());
+    pub fn tell_watchdog(&self, watchdog: Watchdog, to: &[Arc<str>]) -> usize {
+        let told = self.desk().tell_watchdog(watchdog, to, now());
         self.store.wake.notify_one();
+        told
     }
 
     /// See [`FleetDesk::tell_again`].

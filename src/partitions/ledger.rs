@@ -48,6 +48,10 @@ pub(super) struct LedgerStore {
     pub(super) room: Notify,
     /// Boot time since which it can't be written; 0 if it can.
     failing_since_ms: AtomicI64,
+    /// Boot time since which an entry is being written; 0 if none is.
+    pub(super) writing_since_ms: AtomicI64,
+    /// Boot time since which a snapshot is being written; 0 if none is.
+    pub(super) snapshot_since_ms: AtomicI64,
 }
 
 impl LedgerStore {
@@ -57,6 +61,8 @@ impl LedgerStore {
             wake: Notify::new(),
             room: Notify::new(),
             failing_since_ms: AtomicI64::new(0),
+            writing_since_ms: AtomicI64::new(0),
+            snapshot_since_ms: AtomicI64::new(0),
         }
     }
 

@@ -11,6 +11,7 @@ use super::restore::{self, Found};
 use super::shared::Shared;
 use super::writer::{Writer, now};
 use super::{PartitionKey, Partitions, Staff, worker};
+use crate::clock;
 use crate::engine::Timestamp;
 use crate::journal::{Desk, Setup};
 use crate::source::{EVENT_QUEUE, Event, OpenPartition, PartitionLink, Progress};
@@ -150,6 +151,8 @@ impl SourcePartitions {
             last_heard_ms: AtomicI64::new(i64::MIN),
             progress,
             events,
+            alive_ms: AtomicI64::new(clock::boot_ms()),
+            last_verdict_ms: AtomicI64::new(0),
         });
         self.staff(&shared, queue, kept);
         shared
@@ -159,7 +162,10 @@ impl SourcePartitions {
         let environment = &self.partitions.environment;
         environment.router.ledgers().add(shared.clone());
         let meters = StoreMeters::new(&environment.metrics, &shared.key.source);
-        let worker = worker::Worker::new(self.partitions.clone(), shared.clone(), queue);
+        let name = format!("{}-{:016x}", shared.key.source, shared.id);
+        let has_places = !matches!(self.keeps, Keeps::Queue);
+        let decoding = environment.decodings.of(&name, has_places);
+        let worker = worker::Worker::new(self.partitions.clone(), shared.clone(), queue, decoding);
         let writer = Writer::new(shared.clone(), environment.router.clone(), meters, kept);
         let staff = Staff { worker: Some(worker), writer };
         if self.partitions.workers.try_send(staff).is_err() {

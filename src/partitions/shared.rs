@@ -31,6 +31,10 @@ pub(super) struct Shared {
     pub(super) progress: watch::Sender<Progress>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) counters: Counters,
+    /// Boot time at which its worker came round last, in ms.
+    pub(super) alive_ms: AtomicI64,
+    /// Date of the last decision of this process, in ms; 0 if there was none.
+    pub(super) last_verdict_ms: AtomicI64,
 }
 
 impl Shared {

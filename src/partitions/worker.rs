@@ -1,7 +1,7 @@
 //! A partition's worker: takes the source's events in order, and is the only one that feeds the partition's log.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -10,8 +10,10 @@ use super::Partitions;
 use super::batch::{BatchProgress, FIRE_BUDGET, Pause, note};
 use super::shared::Shared;
 use super::writer::now;
+use crate::clock;
 use crate::engine::{Attached, BlindReason, Outlook, Output, Proof, Timestamp};
 use crate::source::{Delivery, Event};
+use crate::store::decoding::{Decoding, Treatment};
 
 /// How often a silent partition looks whether the clocks of the others have moved.
 const IDLE: Duration = Duration::from_millis(200);
@@ -22,6 +24,7 @@ pub(super) struct Worker {
     events: mpsc::Receiver<Event>,
     /// The attachment that events have to be of; what came on an earlier one and waited is dropped.
     attachment: u64,
+    decoding: Decoding,
 }
 
 impl Worker {
@@ -29,14 +32,21 @@ impl Worker {
         partitions: Arc<Partitions>,
         shared: Arc<Shared>,
         events: mpsc::Receiver<Event>,
+        decoding: Decoding,
     ) -> Self {
-        Self { partitions, shared, events, attachment: 0 }
+        Self { partitions, shared, events, attachment: 0, decoding }
     }
 
     /// Runs until the process is to stop.
     pub(super) async fn run(mut self) {
+        self.work().await;
+        self.decoding.end();
+    }
+
+    async fn work(&mut self) {
         let stop = self.partitions.environment.stop.clone();
         loop {
+            self.alive();
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -52,6 +62,11 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// Somebody may look whether it makes progress. Waiting for room is none.
+    fn alive(&self) {
+        self.shared.alive_ms.store(clock::boot_ms(), Ordering::Release);
     }
 
     async fn handle(&mut self, event: Event) {
@@ -79,20 +94,64 @@ impl Worker {
     }
 
     async fn apply(&mut self, deliveries: Vec<Delivery>) {
+        if self.decoding.is_calm() {
+            return self.apply_as(deliveries, Treatment::Together).await;
+        }
+        let mut together = Vec::new();
+        for delivery in deliveries {
+            match self.decoding.treatment(&delivery.raw, delivery.sequence) {
+                Treatment::Together => together.push(delivery),
+                how @ (Treatment::Alone | Treatment::Refused) => {
+                    self.apply_as(std::mem::take(&mut together), Treatment::Together).await;
+                    self.apply_as(vec![delivery], how).await;
+                }
+            }
+        }
+        self.apply_as(together, Treatment::Together).await;
+    }
+
+    async fn apply_as(&mut self, deliveries: Vec<Delivery>, how: Treatment) {
         let last = deliveries.last().map(|delivery| delivery.sequence);
-        let mut batch = BatchProgress::new(deliveries);
+        let mut batch = BatchProgress::new(deliveries, how == Treatment::Refused);
         while !batch.is_done() {
-            match batch.advance(&self.partitions, &self.shared) {
-                Pause::Full => self.wait_for_room().await,
+            match self.advance(&mut batch, how) {
+                Pause::Full => {
+                    self.decoding.end();
+                    self.wait_for_room().await;
+                }
                 Pause::MoreToFire | Pause::Told if batch.is_done() => {}
                 Pause::MoreToFire | Pause::Told => tokio::task::yield_now().await,
             }
         }
+        self.decoding.end();
         self.fire().await;
         self.bury(std::mem::take(&mut batch.dead)).await;
         if let Some(sequence) = last {
+            self.decoding.passed(sequence);
             let committed = self.shared.desk().acknowledge(self.attachment, sequence, now());
             self.shared.acknowledge(committed);
+        }
+    }
+
+    /// Applies some messages, with a note of what is being decoded. Suspects of all partitions are decoded one after the
+    /// other: of two at once it could not be said which one ended the process.
+    fn advance(&mut self, batch: &mut BatchProgress, how: Treatment) -> Pause {
+        match (how, batch.first()) {
+            (Treatment::Alone, Some(suspect)) => {
+                let partitions = self.partitions.clone();
+                let _one_at_a_time =
+                    partitions.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+                self.decoding.begin_alone(&suspect.raw);
+                let pause = batch.advance(&self.partitions, &self.shared);
+                self.decoding.end();
+                pause
+            }
+            (Treatment::Together | Treatment::Alone | Treatment::Refused, _) => {
+                if let (Treatment::Together, Some((first, last))) = (how, batch.places()) {
+                    self.decoding.begin(first, last);
+                }
+                batch.advance(&self.partitions, &self.shared)
+            }
         }
     }
 
@@ -104,7 +163,12 @@ impl Worker {
     }
 
     async fn prove(&mut self, proof: Proof) {
-        self.shared.desk().prove(proof);
+        let held = self.partitions.pulse.held(clock::boot_ms());
+        {
+            let mut desk = self.shared.desk();
+            desk.hold(held.is_some());
+            desk.prove(proof);
+        }
         self.fire().await;
     }
 
@@ -129,6 +193,7 @@ impl Worker {
             let mut out = Output::default();
             let done = self.shared.desk().fire(FIRE_BUDGET, now(), &mut out);
             note(&self.shared, &mut out);
+            self.alive();
             if done {
                 return;
             }

@@ -1,6 +1,7 @@
 //! Writes one journal: entries one after the other, snapshots beside them, and removes what both kept snapshots contain.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,13 +103,17 @@ impl Writer {
                 return Ok(());
             }
         };
+        let store = self.ledger.store();
+        store.writing_since_ms.store(clock::boot_ms(), Ordering::Release);
         self.create(number, bytes).await?;
+        store.writing_since_ms.store(0, Ordering::Release);
         fail_point("entry_durable");
         self.ledger.committed(number);
         self.meters.entries.increment(1);
         self.ledger.store().room.notify_waiters();
         self.router.wake();
         if let Some(snapshot) = snapshot {
+            store.snapshot_since_ms.store(clock::boot_ms(), Ordering::Release);
             self.under_way = Some(tokio::spawn(put(self.ledger.clone(), number, snapshot)));
         }
         Ok(())
@@ -147,6 +152,7 @@ impl Writer {
 
     async fn snapshot_kept(&mut self, kept: Option<u64>) {
         self.under_way = None;
+        self.ledger.store().snapshot_since_ms.store(0, Ordering::Release);
         let Some(number) = kept else { return };
         self.ledger.snapshot_kept(number);
         self.router.wake();

@@ -15,6 +15,7 @@ mod program;
 mod receiver;
 mod trust;
 mod vendor;
+mod vitals;
 
 #[path = "../support/publisher.rs"]
 mod publisher;

@@ -48,7 +48,12 @@ impl Source {
 impl Program {
     /// Starts it and waits until it says that it is ready.
     pub(crate) async fn start(sources: &[Source], receiver: &Receiver) -> Self {
-        let program = Self::launch(sources, receiver);
+        Self::start_with(sources, receiver, "").await
+    }
+
+    /// The same with more lines of configuration.
+    pub(crate) async fn start_with(sources: &[Source], receiver: &Receiver, more: &str) -> Self {
+        let program = Self::launch_with(sources, receiver, more);
         eventually("the service is ready", 60, || {
             program.get("/readyz").starts_with("HTTP/1.1 200")
         })
@@ -57,13 +62,17 @@ impl Program {
     }
 
     pub(crate) fn launch(sources: &[Source], receiver: &Receiver) -> Self {
+        Self::launch_with(sources, receiver, "")
+    }
+
+    fn launch_with(sources: &[Source], receiver: &Receiver, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let http = SocketAddr::from(([127, 0, 0, 1], ports::reserve()));
         write_secret(folder.path(), "ops.whsec", SECRET);
         for Source { secret: (file, content), .. } in sources {
             write_secret(folder.path(), file, content);
         }
-        let yaml = configuration(sources, &receiver.url, http);
+        let yaml = configuration(sources, &receiver.url, http) + more;
         let path = folder.path().join("lastseen.yaml");
         std::fs::write(&path, yaml).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
@@ -104,10 +113,16 @@ impl Program {
         samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Sends SIGTERM and waits for the exit code.
     pub(crate) async fn terminate(&mut self, limit: Duration) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.signal("TERM");
         let mut code = None;
         eventually("the program ends", limit.as_secs(), || {
             code = self.child.try_wait().unwrap().map(|status| status.code());

@@ -99,6 +99,7 @@ pub(super) fn config(fleet: &FleetOptions, given: Surroundings) -> anyhow::Resul
             timeout_ms: 5_000,
             ca_file: None,
         }],
+        watchdog: None,
         store: StoreConfig {
             path: given.store,
             dead_letter_bytes: 16 << 20,

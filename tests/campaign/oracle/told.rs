@@ -73,6 +73,7 @@ struct Word {
 }
 
 enum About {
+    Service,
     Device { device: String, first_missed_ms: i64 },
     Path { summary: String },
 }
@@ -158,6 +159,8 @@ impl Told {
     fn act(&mut self, word: Word, received_ms: i64) {
         let Word { alert_id, status, about } = word;
         match about {
+            // That the machine is short of something is no verdict on a device.
+            About::Service => {}
             About::Path { .. } if status == "resolved" => {
                 self.paths.remove(&alert_id);
             }
@@ -236,7 +239,9 @@ fn read(webhook_id: &str, body: &[u8]) -> Result<Word, String> {
     if data["id"] != webhook_id {
         return Err("data.id is not the webhook-id".to_owned());
     }
-    let about = if body["type"] == "path.blind" {
+    let about = if body["type"] == "self.health" {
+        About::Service
+    } else if body["type"] == "path.blind" {
         About::Path { summary: text("summary")? }
     } else {
         let first_missed: jiff::Timestamp =
