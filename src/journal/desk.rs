@@ -450,7 +450,7 @@ impl Desk {
     fn snapshot(&self, number: u64, entry: &Entry) -> Snapshot {
         let mut image = Vec::new();
         self.engine.image(&mut image);
-        Snapshot { image, owed: self.book.owed_at(number, entry), extra: Vec::new() }
+        Snapshot { number, image, owed: self.book.owed_at(number, entry), extra: Vec::new() }
     }
 
     /// The entry that was taken is durable.
