@@ -177,7 +177,7 @@ impl Desk {
             acknowledge: None,
             acknowledge_in_flight: None,
             written: None,
-            is_damaged: stored.damaged,
+            is_damaged: stored.damaged || (setup.has_log && stored.lost_its_snapshot()),
             setup,
         }
     }
@@ -245,8 +245,10 @@ impl Desk {
 
     /// Declares that nothing is known before an attachment.
     fn lose(&mut self, attached: Attached, out: &mut Output) {
-        let gap = Gap { from: self.engine.clock(), until: attached.at, reason: GapReason::AgedOut };
-        self.engine.redo(&Change::Gap(gap));
+        let clock = self.engine.clock();
+        let from = if clock > Timestamp::MIN { clock } else { attached.at };
+        let gap = Gap { from, until: attached.at, reason: GapReason::AgedOut };
+        self.engine.lose(gap);
         out.gaps.push(gap);
         out.changes.push(Change::Gap(gap));
     }
@@ -328,6 +330,9 @@ impl Desk {
         let attached = recovery.attached;
         self.end_recovery(now);
         if let Some(attached) = attached {
+            if std::mem::take(&mut self.is_damaged) {
+                self.lose(attached, out);
+            }
             self.engine.attach(attached, out);
             self.after_call(now, out);
         }

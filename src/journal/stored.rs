@@ -72,6 +72,11 @@ pub(super) struct Redo {
 }
 
 impl Stored {
+    /// Whether there was a snapshot, and none can be read. What other partitions told stands in no log.
+    pub(super) fn lost_its_snapshot(&self) -> bool {
+        self.snapshot.is_none() && self.entries.iter().any(|(_, entry)| entry.snapshot.is_some())
+    }
+
     /// Whether anything was ever told on the strength of this journal: there was a snapshot, or there never is a log.
     pub(super) fn was_in_force(&self, has_log: bool) -> bool {
         let knew_snapshot = |(_, entry): &(u64, Entry)| entry.snapshot.is_some();
