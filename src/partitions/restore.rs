@@ -126,3 +126,6 @@ fn readable(read: Result<Option<Bytes>, StoreError>) -> Result<Option<Bytes>, St
         ) => read,
     }
 }
+
+#[cfg(test)]
+mod tests;
