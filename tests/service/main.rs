@@ -7,6 +7,7 @@
     reason = "helpers of a test fail it"
 )]
 
+mod azure_store;
 mod both;
 mod fleet;
 mod outages;
@@ -16,6 +17,8 @@ mod receiver;
 mod trust;
 mod vendor;
 
+#[path = "../support/azurite.rs"]
+mod azurite;
 #[path = "../support/publisher.rs"]
 mod publisher;
 #[path = "../support/rabbitmq.rs"]
