@@ -223,3 +223,22 @@ fn write(value: &impl Serialize, out: &mut Vec<u8>) {
     let bytes = postcard::to_allocvec(value).unwrap_or_default();
     out.extend_from_slice(&bytes);
 }
+
+#[cfg(test)]
+impl Partition {
+    /// What an image holds, under the names of its fields. `None` if it would not be written as it was read.
+    pub(crate) fn image_as_json(image: &[u8]) -> Option<serde_json::Value> {
+        let (header, mut rest) = postcard::take_from_bytes::<Header>(image).ok()?;
+        let mut again = Vec::new();
+        write(&header, &mut again);
+        let mut items = Vec::new();
+        for _ in 0..header.identities {
+            let (item, next) = postcard::take_from_bytes::<Item<'_>>(rest).ok()?;
+            rest = next;
+            write(&item, &mut again);
+            items.push(serde_json::to_value(item).ok()?);
+        }
+        let header = serde_json::to_value(header).ok()?;
+        (again == image).then(|| serde_json::json!({ "header": header, "items": items }))
+    }
+}

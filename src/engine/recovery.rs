@@ -14,7 +14,7 @@ use super::key::Key;
 use super::partition::Partition;
 use super::placement::{PartitionId, Reply};
 use super::shard::{Context, Shard, proves_life};
-use super::signal::{Generation, Message, Signal, SignalKind};
+use super::signal::{Gap, Generation, Message, Signal, SignalKind};
 use super::table::{Slot, State, flag};
 use super::time::Timestamp;
 use super::timers::tick_of;
@@ -97,6 +97,17 @@ impl Partition {
                     shard.note_evidence(shard.table.find(key)?, *kind, *at);
                     None
                 });
+            }
+        }
+    }
+
+    /// Declares a gap in which heartbeats may have been lost that were known before: a silence that ended with a later one
+    /// is none.
+    pub fn lose(&mut self, gap: Gap) {
+        self.clock.declare(gap);
+        for shard in &mut self.shards {
+            for slot in std::mem::take(&mut shard.beside.crossings).into_keys() {
+                shard.table.record_mut(slot).flags &= !flag::CROSSING;
             }
         }
     }

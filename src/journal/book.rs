@@ -184,6 +184,7 @@ impl Book {
         let number = self.next;
         let owed = std::mem::take(&mut self.owed);
         let entry = Entry {
+            number,
             owner: self.owner.clone(),
             snapshot: self.snapshot,
             records: std::mem::take(&mut self.records),

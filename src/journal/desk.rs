@@ -165,7 +165,7 @@ impl Desk {
             acknowledge: None,
             acknowledge_in_flight: None,
             written: None,
-            is_damaged: stored.damaged,
+            is_damaged: stored.damaged || (setup.has_log && stored.lost_its_snapshot()),
             is_held: false,
             setup,
         }
@@ -386,7 +386,7 @@ impl Desk {
     fn snapshot(&self, number: u64, entry: &Entry) -> Snapshot {
         let mut image = Vec::new();
         self.engine.image(&mut image);
-        Snapshot { image, owed: self.book.owed_at(number, entry), extra: Vec::new() }
+        Snapshot { number, image, owed: self.book.owed_at(number, entry), extra: Vec::new() }
     }
 
     /// The entry that was taken is durable.

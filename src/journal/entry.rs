@@ -9,6 +9,8 @@ use crate::engine::{Change, PartitionClock};
 /// One create-only object of a journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
+    /// The number under which it stands.
+    pub number: u64,
     /// The process that wrote it: makes the bytes of two writers differ.
     pub owner: String,
     /// The latest snapshot that was durable when it was written.
@@ -72,5 +74,11 @@ impl Entry {
     /// Back from bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         frame::open_value(Kind::Entry, bytes)
+    }
+
+    /// Back from the bytes that stand under this number: those of another entry are refused.
+    pub fn decode_as(number: u64, bytes: &[u8]) -> Result<Self, FrameError> {
+        let entry = Self::decode(bytes)?;
+        if entry.number == number { Ok(entry) } else { Err(FrameError::Displaced(entry.number)) }
     }
 }

@@ -146,7 +146,7 @@ impl FleetDesk {
 
     fn snapshot(&self, number: u64, entry: &Entry) -> Snapshot {
         let owed = self.book.owed_at(number, entry);
-        Snapshot { image: Vec::new(), owed, extra: entry.extra.clone() }
+        Snapshot { number, image: Vec::new(), owed, extra: entry.extra.clone() }
     }
 
     /// The entry that was taken is durable.

@@ -31,6 +31,9 @@ pub const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 4 + 1 + 4 + 4;
 /// The most that a content may unfold to: a partition with as many identities as it can hold takes half of it.
 const MAX_CONTENT_BYTES: usize = 2 * 1024 * 1024 * 1024 - 1;
+/// The most that one packed byte may unfold to: the smallest block of a frame has four bytes, and a block holds at most
+/// 128 KB (RFC 8878, section 3.1.1.2). So a length that is a lie costs no more memory than the file could fill.
+const MAX_UNFOLDING: usize = 128 * 1024 / 4;
 /// Fast, and most of what there is to win (Zstandard, RFC 8878).
 const LEVEL: i32 = 1;
 
@@ -48,6 +51,9 @@ pub enum FrameError {
     /// Cut, or changed.
     #[error("it is cut or damaged")]
     Damaged,
+    /// It was written under another number.
+    #[error("it was written under the number {0}")]
+    Displaced(u64),
     /// More than a frame can hold. Nothing was written.
     #[error("it holds more than {MAX_CONTENT_BYTES} bytes")]
     TooLarge,
@@ -87,7 +93,7 @@ pub fn open(kind: Kind, framed: &[u8]) -> Result<Vec<u8>, FrameError> {
         return Err(FrameError::Damaged);
     }
     let length = usize::try_from(length).map_err(|_| FrameError::Damaged)?;
-    if length > MAX_CONTENT_BYTES {
+    if length > MAX_CONTENT_BYTES.min(packed.len().saturating_mul(MAX_UNFOLDING)) {
         return Err(FrameError::Damaged);
     }
     let content = zstd::bulk::decompress(packed, length).map_err(|_| FrameError::Damaged)?;
@@ -115,4 +121,37 @@ fn checksum(length: u32, packed: &[u8]) -> u32 {
     hasher.update(&length.to_be_bytes());
     hasher.update(packed);
     hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame whose checksum is right and whose length is not.
+    fn lying(length: u32, packed: &[u8]) -> Vec<u8> {
+        let mut framed = b"LSEN\x01".to_vec();
+        framed.extend_from_slice(&length.to_be_bytes());
+        framed.extend_from_slice(&checksum(length, packed).to_be_bytes());
+        framed.extend_from_slice(packed);
+        framed
+    }
+
+    #[test]
+    fn what_unfolds_most_comes_back_whole() {
+        for length in [0, 1, 100, 131_072, 50_000_000] {
+            let content = vec![0; length];
+            let framed = seal(Kind::Snapshot, &content).unwrap();
+            assert!(open(Kind::Snapshot, &framed) == Ok(content), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_the_bytes_can_not_unfold_to_is_refused_before_any_memory_is_taken_for_it() {
+        let packed = zstd::bulk::compress(b"short", LEVEL).unwrap();
+        let largest = u32::try_from(packed.len() * MAX_UNFOLDING).unwrap();
+        for length in [0, 4, 6, largest, largest + 1, u32::MAX] {
+            assert_eq!(open(Kind::Entry, &lying(length, &packed)), Err(FrameError::Damaged));
+        }
+        assert_eq!(open(Kind::Entry, &lying(5, &packed)), Ok(b"short".to_vec()));
+    }
 }

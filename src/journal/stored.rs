@@ -11,6 +11,8 @@ use crate::engine::{Change, GapReason, PartitionClock};
 /// The content of a snapshot: everything up to and including the entry of its number.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
+    /// The number under which it stands.
+    pub number: u64,
     /// The engine's state ([`crate::engine::Partition::image`]); empty for a journal without a partition.
     pub image: Vec<u8>,
     /// What sinks were owed: name of the sink, and where the message stands.
@@ -28,6 +30,12 @@ impl Snapshot {
     /// Back from bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         frame::open_value(Kind::Snapshot, bytes)
+    }
+
+    /// Back from the bytes that stand under this number: those of another snapshot are refused.
+    pub fn decode_as(number: u64, bytes: &[u8]) -> Result<Self, FrameError> {
+        let known = Self::decode(bytes)?;
+        if known.number == number { Ok(known) } else { Err(FrameError::Displaced(known.number)) }
     }
 }
 
@@ -76,6 +84,11 @@ impl Redo {
 }
 
 impl Stored {
+    /// Whether there was a snapshot, and none can be read. What other partitions told stands in no log.
+    pub(super) fn lost_its_snapshot(&self) -> bool {
+        self.snapshot.is_none() && self.entries.iter().any(|(_, entry)| entry.snapshot.is_some())
+    }
+
     /// Whether anything was ever told on the strength of this journal: there was a snapshot, or there never is a log.
     pub(super) fn was_in_force(&self, has_log: bool) -> bool {
         let knew_snapshot = |(_, entry): &(u64, Entry)| entry.snapshot.is_some();

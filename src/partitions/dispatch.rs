@@ -6,9 +6,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Ledger, Ledgers};
+use super::restore;
 use super::writer::now;
 use crate::failpoint::fail_point;
-use crate::journal::{Entry, Mark, Next};
+use crate::journal::{Mark, Next};
 use crate::sink::{Parcel, Settled, Settlement, Ticket};
 
 /// Messages of one journal before those of another get their turn.
@@ -116,8 +117,8 @@ enum Fed {
 
 /// Reads the messages of an entry again.
 async fn fetch(ledger: &dyn Ledger, sink: &str, number: u64) {
-    let entry = match ledger.store().journal.entry(number).await {
-        Ok(bytes) => bytes.and_then(|bytes| Entry::decode(&bytes).ok()),
+    let entry = match restore::entry(&ledger.store().journal, number).await {
+        Ok(entry) => entry,
         Err(error) => {
             tracing::warn!(sink, source = ledger.source(), number, %error, "an owed alert can't be read yet");
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::counters::{Counters, StoreMeters};
 use super::ledger::LedgerStore;
-use super::restore::{self, Found};
+use super::restore;
 use super::shared::Shared;
 use super::writer::{Writer, now};
 use super::{PartitionKey, Partitions, Staff, worker};
@@ -56,40 +56,10 @@ impl SourcePartitions {
             let Some(partition) = name.last().filter(|_| name.len() == 3) else { continue };
             let key = self.key(partition);
             let journal = self.journal(&key);
-            let (desk, kept) = self.take_up(&key, &journal).await?;
+            let (desk, kept) = restore::desk(&journal, &self.setup(&key), now()).await?;
             self.partitions.map.insert(key.clone(), self.start(key, desk, journal, kept));
         }
         Ok(())
-    }
-
-    /// The newest snapshot may be readable and its content of no use: then the one before, or none.
-    async fn take_up(
-        &self,
-        key: &PartitionKey,
-        journal: &Journal,
-    ) -> Result<(Desk, Vec<u64>), StoreError> {
-        let mut skip = 0;
-        loop {
-            let Found { stored, kept } = restore::load(journal, skip).await?;
-            let had_snapshot = stored.snapshot.is_some();
-            let entries = stored.entries.len();
-            match Desk::new(self.setup(key), stored, now()) {
-                Ok(desk) => {
-                    let (source, partition) = (&key.source, &key.partition);
-                    let identities: u64 = desk.engine().stats().identities.iter().sum();
-                    tracing::info!(%source, %partition, identities, entries, clock = %desk.engine().clock(), "restored");
-                    return Ok((desk, kept));
-                }
-                Err(error) if had_snapshot => {
-                    tracing::warn!(?journal, %error, "a snapshot is passed over");
-                    skip += 1;
-                }
-                Err(error) => {
-                    tracing::error!(?journal, %error, "nothing can be restored: everybody is unknown");
-                    return Ok((self.empty(key), kept));
-                }
-            }
-        }
     }
 
     fn key(&self, partition: &str) -> PartitionKey {

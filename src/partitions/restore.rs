@@ -1,9 +1,10 @@
 //! Reads what a journal's store holds at the start. Nothing that is damaged keeps the service from starting: the snapshot
 //! before, or the log, or a new window for everybody take its place.
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use crate::journal::{Entry, Snapshot, Stored};
+use crate::journal::{Desk, Entry, Moment, Setup, Snapshot, Stored};
 use crate::store::StoreError;
 use crate::store::journal::{Journal, READ_AHEAD};
 
@@ -12,6 +13,37 @@ pub(super) struct Found {
     pub(super) stored: Stored,
     /// Snapshots that can be read, newest first.
     pub(super) kept: Vec<u64>,
+}
+
+/// A partition as its journal left it, and the snapshots that are kept, newest first. The newest snapshot may be readable
+/// and its content of no use: then the one before takes its place, or none.
+pub(super) async fn desk(
+    journal: &Journal,
+    setup: &Setup,
+    now: Moment,
+) -> Result<(Desk, Vec<u64>), StoreError> {
+    let mut skip = 0;
+    loop {
+        let Found { stored, kept } = load(journal, skip).await?;
+        let had_snapshot = stored.snapshot.is_some();
+        let entries = stored.entries.len();
+        match Desk::new(setup.clone(), stored, now) {
+            Ok(desk) => {
+                let (source, partition) = (&setup.source, &setup.partition);
+                let identities: u64 = desk.engine().stats().identities.iter().sum();
+                tracing::info!(%source, %partition, identities, entries, clock = %desk.engine().clock(), "restored");
+                return Ok((desk, kept));
+            }
+            Err(error) if had_snapshot => {
+                tracing::warn!(?journal, %error, "a snapshot is passed over");
+                skip += 1;
+            }
+            Err(error) => {
+                tracing::error!(?journal, %error, "nothing can be restored: everybody is unknown");
+                return Ok((Desk::empty(setup.clone(), now), kept));
+            }
+        }
+    }
 }
 
 /// Reads the newest snapshot that can be read and the entries behind it. So many of the newest snapshots as `skip` says are
@@ -31,17 +63,12 @@ pub(super) async fn load(journal: &Journal, skip: usize) -> Result<Found, StoreE
         next: last + 1,
         entries: Vec::with_capacity(wanted.len()),
     };
-    let read = |number| async move { Ok::<_, StoreError>((number, journal.entry(number).await?)) };
+    let read = |number| async move { Ok::<_, StoreError>((number, entry(journal, number).await?)) };
     let mut reading = stream::iter(wanted).map(read).buffered(READ_AHEAD);
-    while let Some(entry) = reading.next().await {
-        let (number, bytes) = entry?;
-        match bytes.as_deref().map(Entry::decode) {
-            Some(Ok(entry)) => stored.entries.push((number, entry)),
-            Some(Err(error)) => {
-                stored.damaged = true;
-                tracing::warn!(?journal, number, %error, "an entry is passed over");
-            }
-            None => stored.damaged = true,
+    while let Some(read) = reading.next().await {
+        match read? {
+            (number, Some(entry)) => stored.entries.push((number, entry)),
+            (_, None) => stored.damaged = true,
         }
     }
     let kept = numbers.into_iter().skip(unreadable).collect();
@@ -57,7 +84,8 @@ async fn newest(
     skip: usize,
 ) -> Result<(Numbered, usize), StoreError> {
     for (index, &number) in numbers.iter().enumerate().skip(skip) {
-        match journal.snapshot(number).await?.as_deref().map(Snapshot::decode) {
+        let bytes = readable(journal.snapshot(number).await)?;
+        match bytes.map(|bytes| Snapshot::decode_as(number, &bytes)) {
             Some(Ok(snapshot)) => return Ok((Some((number, snapshot)), index)),
             Some(Err(error)) => {
                 tracing::warn!(?journal, number, %error, "a snapshot is passed over");
@@ -67,3 +95,37 @@ async fn newest(
     }
     Ok((None, numbers.len()))
 }
+
+/// Entry `number`, if it is there and can be read.
+pub(super) async fn entry(journal: &Journal, number: u64) -> Result<Option<Entry>, StoreError> {
+    let bytes = readable(journal.entry(number).await)?;
+    match bytes.map(|bytes| Entry::decode_as(number, &bytes)) {
+        Some(Ok(entry)) => Ok(Some(entry)),
+        Some(Err(error)) => {
+            tracing::warn!(?journal, number, %error, "an entry is passed over");
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
+/// An object that is larger than any that is written is none of ours: it counts as damaged. What can't be read at the
+/// moment does not: it would be given up for lost.
+fn readable(read: Result<Option<Bytes>, StoreError>) -> Result<Option<Bytes>, StoreError> {
+    match read {
+        Err(error @ StoreError::TooLarge { .. }) => {
+            tracing::warn!(%error, "an object is passed over");
+            Ok(None)
+        }
+        Ok(_)
+        | Err(
+            StoreError::Unavailable { .. }
+            | StoreError::Refused { .. }
+            | StoreError::TooMany { .. }
+            | StoreError::Settings { .. },
+        ) => read,
+    }
+}
+
+#[cfg(test)]
+mod tests;

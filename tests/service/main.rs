@@ -7,6 +7,7 @@
     reason = "helpers of a test fail it"
 )]
 
+mod azure_store;
 mod both;
 mod fleet;
 mod outages;
@@ -17,6 +18,8 @@ mod trust;
 mod vendor;
 mod vitals;
 
+#[path = "../support/azurite.rs"]
+mod azurite;
 #[path = "../support/publisher.rs"]
 mod publisher;
 #[path = "../support/rabbitmq.rs"]

@@ -23,6 +23,12 @@ pub(crate) struct Source {
     pub(crate) secret: (String, String),
 }
 
+/// `store.url`, and the content of `store.options_file`.
+pub(crate) struct ObjectStore {
+    pub(crate) url: String,
+    pub(crate) options: String,
+}
+
 impl Source {
     pub(crate) fn event_hub(name: &str, connection_string: &str) -> Self {
         let file = format!("{name}.connection");
@@ -66,13 +72,49 @@ impl Program {
     }
 
     fn launch_with(sources: &[Source], receiver: &Receiver, more: &str) -> Self {
+        Self::launch_on(sources, receiver, None, more)
+    }
+
+    /// Keeps its journals in an object store, of which these are the options.
+    pub(crate) async fn start_over(
+        sources: &[Source],
+        receiver: &Receiver,
+        store: &ObjectStore,
+    ) -> Self {
+        let program = Self::launch_over(sources, receiver, Some(store));
+        eventually("the service is ready", 60, || {
+            program.get("/readyz").starts_with("HTTP/1.1 200")
+        })
+        .await;
+        program
+    }
+
+    pub(crate) fn launch_over(
+        sources: &[Source],
+        receiver: &Receiver,
+        store: Option<&ObjectStore>,
+    ) -> Self {
+        Self::launch_on(sources, receiver, store, "")
+    }
+
+    fn launch_on(
+        sources: &[Source],
+        receiver: &Receiver,
+        store: Option<&ObjectStore>,
+        more: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let http = SocketAddr::from(([127, 0, 0, 1], ports::reserve()));
         write_secret(folder.path(), "ops.whsec", SECRET);
         for Source { secret: (file, content), .. } in sources {
             write_secret(folder.path(), file, content);
         }
-        let yaml = configuration(sources, &receiver.url, http) + more;
+        let mut place = "path: ./data".to_owned();
+        if let Some(ObjectStore { url, options }) = store {
+            write_secret(folder.path(), "store.options", options);
+            place += &format!(", url: {url}, options_file: store.options");
+        }
+        let yaml = configuration(sources, &receiver.url, http, &place) + more;
         let path = folder.path().join("lastseen.yaml");
         std::fs::write(&path, yaml).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
@@ -132,6 +174,17 @@ impl Program {
         code.flatten()
     }
 
+    /// Ends it as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Its exit code, if it has ended by itself.
+    pub(crate) fn ended(&mut self) -> Option<Option<i32>> {
+        self.child.try_wait().unwrap().map(|status| status.code())
+    }
+
     /// What it logged, for the message of a failed assertion.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
@@ -163,7 +216,7 @@ fn write_secret(folder: &Path, name: &str, content: &str) {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn configuration(sources: &[Source], url: &str, http: SocketAddr) -> String {
+fn configuration(sources: &[Source], url: &str, http: SocketAddr, store: &str) -> String {
     let sources: String = sources.iter().map(|source| source.yaml.as_str()).collect();
     format!(
         "sources:
@@ -179,7 +232,7 @@ sinks:
     secret_file: ops.whsec
     allow_http: true
     allow_cidrs: [127.0.0.0/8]
-store: {{ path: ./data }}
+store: {{ {store} }}
 http: {{ listen: \"{http}\" }}
 log: {{ level: info, format: text }}
 "

@@ -38,8 +38,12 @@ pub struct Azurite {
 impl Azurite {
     /// Starts one and waits until it answers.
     pub async fn start() -> Self {
+        Self::start_at(free_port()).await
+    }
+
+    /// The same at this port: for tests that run beside one another.
+    pub async fn start_at(port: u16) -> Self {
         assert!(Path::new(MAIN).exists(), "Azurite is not installed: run tests/parts/azurite.sh");
-        let port = free_port();
         // The shell outlives a killed test, sees its input close, and ends what it started. Asked to end, an emulator would
         // wait for its clients.
         let script = "node \"$0\" --blobHost 127.0.0.1 --blobPort \"$1\" --inMemoryPersistence --silent \

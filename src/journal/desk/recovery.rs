@@ -5,6 +5,7 @@ use super::{Desk, Setup};
 use crate::alert::mute::Mute;
 use crate::engine::{
     Attached, Backlog, Change, Gap, GapReason, Message, Output, Partition, PartitionClock,
+    Timestamp,
 };
 use crate::journal::Moment;
 use crate::journal::entry::{Record, What};
@@ -76,8 +77,10 @@ impl Desk {
 
     /// Declares that nothing is known before an attachment.
     pub(super) fn lose(&mut self, attached: Attached, out: &mut Output) {
-        let gap = Gap { from: self.engine.clock(), until: attached.at, reason: GapReason::AgedOut };
-        self.engine.redo(&Change::Gap(gap));
+        let clock = self.engine.clock();
+        let from = if clock > Timestamp::MIN { clock } else { attached.at };
+        let gap = Gap { from, until: attached.at, reason: GapReason::AgedOut };
+        self.engine.lose(gap);
         out.gaps.push(gap);
         out.changes.push(Change::Gap(gap));
     }
@@ -113,6 +116,9 @@ impl Desk {
         let attached = recovery.attached;
         self.end_recovery(now);
         if let Some(attached) = attached {
+            if std::mem::take(&mut self.is_damaged) {
+                self.lose(attached, out);
+            }
             self.engine.attach(attached, out);
             self.after_call(now, out);
         }
