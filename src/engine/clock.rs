@@ -92,6 +92,13 @@ impl PartitionClock {
         self.clock
     }
 
+    /// From when on timers have to be armed: the clock, or where it would begin. `None`: nothing was read.
+    pub(crate) fn wheels_from(&self) -> Option<Timestamp> {
+        let known = self.known_until.minus(self.settings.allowance_ms);
+        let from = if self.clock > Timestamp::MIN { self.clock } else { known };
+        (from > Timestamp::MIN).then_some(from)
+    }
+
     pub(crate) fn settings(&self) -> ClockSettings {
         self.settings
     }

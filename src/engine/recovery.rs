@@ -117,10 +117,9 @@ impl Partition {
     pub fn resume(&mut self, clock: Option<PartitionClock>) {
         let settings = self.clock.settings();
         self.clock = clock.unwrap_or_else(|| self.clock.clone()).restored(settings);
-        if self.clock.clock() == Timestamp::MIN {
-            return;
-        }
-        let tick = tick_of(self.clock.clock(), settings.tick_ms);
+        // A queue may have been read while its clock could not move at all.
+        let Some(from) = self.clock.wheels_from() else { return };
+        let tick = tick_of(from, settings.tick_ms);
         for index in 0..self.shards.len() {
             self.with_shard(index, |shard, context| shard.arm_all(tick, context));
         }

@@ -149,7 +149,7 @@ pub struct Proof {
     /// Broker time at which the question was asked, never later than the truth.
     pub at: Timestamp,
     /// The last sequence number of the log at that time; `None` for queues (asked on the consuming channel) and
-    /// for a log that has never held anything.
+    /// for a log of which nothing has come on this attachment, and nothing was to come.
     pub last_enqueued: Option<i64>,
 }
 

@@ -251,3 +251,31 @@ proptest! {
         prop_assert_eq!(counts(&kept), counts(&restarted));
     }
 }
+
+#[test]
+fn whoever_was_heard_on_a_queue_whose_clock_never_moved_is_judged_after_a_restart() {
+    let queue = |ms: i64| Attached {
+        at: at(ms),
+        stream: None,
+        first_available: None,
+        backlog: Backlog::Count(1),
+        dating: Dating::EventTime,
+    };
+    let mut before = Bench::new();
+    before.attach_as(queue(0));
+    before.engine.blind(BlindReason::Shared);
+    before.beat("a", 500);
+    assert_eq!(before.engine.clock(), Timestamp::MIN);
+    let mut image = Vec::new();
+    before.engine.image(&mut image);
+
+    let mut after = Bench::new();
+    after.engine = Partition::restore(Arc::new(policy()), settings(), &image).unwrap();
+    after.engine.resume(Some(before.engine.clock_image()));
+    after.attach_as(Attached { backlog: Backlog::Empty, ..queue(30_000) });
+    for ms in [31_000, 40_000, 50_000] {
+        after.beat("b", ms);
+    }
+    let decided = after.decided();
+    assert!(matches!(&decided[..], [one] if one.starts_with("a 500..")), "{decided:?}");
+}

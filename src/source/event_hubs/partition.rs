@@ -187,6 +187,7 @@ impl Partition {
             shared,
             evidence: &ends.evidence,
             applied: plan.applied,
+            began: plan.applied,
             used: 0,
             waiting: None,
         };
@@ -273,6 +274,8 @@ struct Intake<'a> {
     evidence: &'a Evidence,
     /// Everything up to here is handed over, or was before this attachment.
     applied: Option<i64>,
+    /// Where this attachment began.
+    began: Option<i64>,
     /// Credit used since it was last topped up.
     used: u32,
     /// An answer that names messages which have not come yet.
@@ -378,8 +381,10 @@ impl Intake<'_> {
         self.send_proof(at, last).await
     }
 
+    /// As long as nothing has come on this attachment there is nothing that has to be applied first: what the log held
+    /// before is applied, not asked for, or gone, and then the worker has never heard of the place where it ends.
     async fn send_proof(&self, at: Timestamp, last: i64) -> Result<(), LinkError> {
-        let proof = Proof { at, last_enqueued: (last >= 0).then_some(last) };
+        let proof = Proof { at, last_enqueued: Some(last).filter(|_| self.applied != self.began) };
         self.partition.send(Event::Proof { attachment: self.partition.attachment, proof }).await?;
         self.shared.counters.proofs.increment(1);
         self.evidence.boot_ms.store(clock::boot_ms(), Ordering::Relaxed);
