@@ -124,11 +124,13 @@ impl Disk {
             Snapshot::decode(bytes).ok().map(|snapshot| (*number, snapshot))
         });
         let from = whole.as_ref().map_or(0, |(number, _)| number + 1);
-        let entries = self
-            .entries
-            .range(from..)
-            .filter_map(|(number, written)| Some((*number, Entry::decode(&written.bytes).ok()?)));
+        let written: Vec<_> = self.entries.range(from..).collect();
+        let entries: Vec<(u64, Entry)> = written
+            .iter()
+            .filter_map(|(number, written)| Some((**number, Entry::decode(&written.bytes).ok()?)))
+            .collect();
         let next = self.entries.last_key_value().map_or(0, |(number, _)| number + 1);
-        Stored { snapshot: whole, entries: entries.collect(), next }
+        let damaged = entries.len() < written.len();
+        Stored { snapshot: whole, entries, damaged, next }
     }
 }

@@ -203,8 +203,15 @@ impl Process {
             partition: format!("{index}").into(),
             sinks: sinks.into(),
             has_log: plan.kinds[index] == Kind::Log,
+            has_places: plan.kinds[index] == Kind::Log,
             owner: self.owner.clone(),
-            pace: Pace { urgent_ms: 50, settled_ms: 200, idle_ms: 1_000, snapshot_ms: 4_000 },
+            pace: Pace {
+                urgent_ms: 50,
+                acknowledge_ms: 50,
+                settled_ms: 200,
+                idle_ms: 1_000,
+                snapshot_ms: 4_000,
+            },
         }
     }
 
@@ -266,7 +273,7 @@ impl Process {
             let Some(desk) = seat.desk.as_mut().filter(|_| seat.writing.is_none()) else {
                 continue;
             };
-            let Some(taken) = desk.take(outside.moment(), true) else { continue };
+            let Some(taken) = desk.take(outside.moment(), true, true) else { continue };
             let (Ok(bytes), disk) = (taken.entry.encode(), &mut outside.disks[seat.partition])
             else {
                 continue;
@@ -707,7 +714,7 @@ impl Process {
         let Some(desk) = seat.desk.as_mut().filter(|_| seat.writing.is_none()) else {
             return Ok(());
         };
-        let Some(mut taken) = desk.take(now, false) else { return Ok(()) };
+        let Some(mut taken) = desk.take(now, false, true) else { return Ok(()) };
         match outside.bug {
             Some(Bug::ChangesNotJournaled) => taken.entry.records.clear(),
             Some(Bug::ClockNotJournaled) => {
