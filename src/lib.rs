@@ -108,7 +108,8 @@
 //!    next. It decodes each in place ([`wire::decode`]); what can't be read goes to the dead letters and is counted.
 //! 3. [`engine::Partition::prepare`] says where its event time moves the clock, [`engine::Partition::fire`] decides what that
 //!    makes due, [`engine::Partition::apply`] writes `last_seen`.
-//! 4. After the batch the worker says how far it may be acknowledged; only then the source acknowledges.
+//! 4. After the batch the worker says how far it may be acknowledged: at once where the log keeps the message, else when the
+//!    journal entry that holds what it said is durable.
 //!
 //! # Walkthrough: a silence
 //!
@@ -116,7 +117,9 @@
 //!    the judged pair, the cause, the rule, the place of the last heartbeat, and whether the route was proven.
 //! 2. The transition becomes an [`alert::Alert`] with an id that is a hash of what was judged, so that the same log gives
 //!    the same id whoever reads it, and one message per sink, rendered once.
-//! 3. The sink signs each attempt, keeps the order per identity, and retries for days. What becomes of each parcel is
+//! 3. The message stands in the partition's open journal entry ([`journal::Book`]). The partition's writer makes the entry
+//!    durable; only then the outbox gives the message to its sink, and remembers it until the sink has settled it.
+//! 4. The sink signs each attempt, keeps the order per identity, and retries for days. What becomes of each parcel is
 //!    said once, after what has to be durable is: a message that is given up is in the dead letters first. An alert
 //!    that ends before anything about it can have reached the receiver is not told there at all. On a stop nothing
 //!    overtakes: what waits for its retry stays owed, with everything behind it in its lane.
@@ -129,11 +132,40 @@
 //! log's. The watchdog ([`partitions::Watchman`]) goes through the same journal, outbox and sink as every alert, and is sent
 //! only while workers and writers make progress and no verdict is held.
 //!
+//! # Durability
+//!
+//! The state of a partition is a fold over its log and what a [`journal`] keeps of it: verdicts and their ends, gaps, what
+//! other partitions said, the clock; of a queue, whose log is gone once it is acknowledged, also what each message said
+//! ([`engine::Change`]). Entries are numbered, created once and never changed, so one write is commit and fence: who finds the
+//! next number taken has lost the journal and ends. A snapshot beside entry `n` contains everything up to it.
+//!
+//! After a crash the newest readable snapshot is taken up, then the log is read again up to the place of the last entry, and
+//! the entries' changes are made again in between ([`engine::Partition::absorb`], [`engine::Partition::redo`]). Nothing is
+//! decided meanwhile: every verdict of that span is in the journal, and may have been told. So rules may be others after a
+//! restart, and a log that no longer reaches back costs a gap and not a false alarm. `tests/sim` and the properties beside the
+//! code show that a restart at any point changes no later decision.
+//!
+//! Decisions that differ from the obvious, and why:
+//!
+//! * *Effects are journaled, not inputs.* Replaying proofs and other partitions' answers in their exact places would give the
+//!   same state only under the same rules and the same code, and only while the log reaches back to the snapshot.
+//! * *A partition is imaged in one piece* under its lock, some 60 ns an identity, and written beside. Shards with places of
+//!   their own would shorten the pause of the largest partitions, and make every recovery several.
+//! * *The old home of an identity writes down that it gave it up without waiting for the new one.* If the new home loses the
+//!   message by which it learnt of it, it reads or is given that message again and asks again.
+//! * *A partition whose store fails does not send before the entry is durable.* It would save minutes in a rare case, and could
+//!   tell one outage under two ids. What concerns the service itself is sent all the same.
+//!
+//! # The route
+//!
+//! The end of a log proves the log, not the way into it. If proofs make a verdict due and nobody of the ten or more identities
+//! of a partition was heard in the last half of the window, on no partition of the source, the clock stands and the partition is
+//! blind (`route_unproven`) until somebody is heard; the span before is then a gap.
+//!
 //! # What is deliberately absent
 //!
-//! * Durability: nothing but dead letters is on disk. A start replays what the log still holds, muted up to the end noted at
-//!   the attach, and tells only what is still open there. The engine's inputs (proofs, gaps, attachments, foreign clocks,
-//!   policy) are calls of their own, so that a journal can record them.
+//! * Hand-over between replicas: one process owns every partition. The journal's numbers fence a second one off.
+//! * Fleet-wide grouping of single alerts: what can't be observed is one alert, but a thousand true deaths are a thousand.
 //! * Proofs for RabbitMQ quorum queues and streams: replicas deliver while the leader answers, and a stream does not say how
 //!   many messages it holds. Their clocks move by messages; if all of one falls silent, the path alert tells.
 //! * An AMQP server library under [`devhub`]: a hub of its own tests the client library against another implementation, and
