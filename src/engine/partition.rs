@@ -218,10 +218,18 @@ impl Partition {
         if self.clock.clock() == Timestamp::MIN {
             self.start_wheels(at);
         }
-        let key = Key::new(hub, signal.identity.device, signal.identity.module);
-        let hash = key.device_hash(&self.hasher);
+        let Signal { identity, .. } = signal;
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let hash = key.device_hash();
         self.route.heard(hub, hash, at);
         let index = self.shard_of(hash);
+        let is_beat = matches!(signal.kind, SignalKind::Telemetry) && identity.module.is_none();
+        if is_beat
+            && !self.keeps_messages
+            && self.shards[index].beat(&key, signal, at, sequence, &self.policy)
+        {
+            return;
+        }
         let full =
             self.shards.len() >= self.max_shards && self.shards[index].table.len() >= self.capacity;
         self.with_shard(index, |shard, context| {
@@ -246,29 +254,27 @@ impl Partition {
     pub fn look_ahead<'a>(&self, identities: impl Iterator<Item = IdentityRef<'a>>) -> u64 {
         let mut hashes = [(0, 0); LOOK_AHEAD];
         let mut known = 0;
+        let mut sum = 0_u64;
         for identity in identities.take(LOOK_AHEAD) {
-            let Some(&hub) = self.hub_numbers.get(identity.hub) else { continue };
-            let key = Key::new(hub, identity.device, identity.module);
-            let shard = self.shard_of(key.device_hash(&self.hasher));
-            hashes[known] = (shard, key.hash(&self.hasher));
+            let Some(hub) = self.known_hub(identity.hub) else { continue };
+            let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+            let shard = self.shard_of(key.device_hash());
+            sum = sum.wrapping_add(self.shards[shard].table.touch_index(key.hash()));
+            hashes[known] = (shard, key.hash());
             known += 1;
         }
-        let mut probable = [(0, 0); LOOK_AHEAD];
+        let mut tails = [(0, 0); LOOK_AHEAD];
         let mut count = 0;
         for &(shard, hash) in &hashes[..known] {
-            if let Some(slot) = self.shards[shard].table.candidate(hash) {
-                probable[count] = (shard, slot);
+            let table = &self.shards[shard].table;
+            if let Some(at) = table.candidate(hash).and_then(|slot| table.touch_record(slot)) {
+                tails[count] = (shard, at);
                 count += 1;
             }
         }
-        let mut ids = [(0, 0); LOOK_AHEAD];
-        for (id, &(shard, slot)) in ids.iter_mut().zip(&probable[..count]) {
-            *id = (shard, self.shards[shard].table.record(slot).id_at);
-        }
-        let first_byte = |&(shard, id_at): &(usize, u32)| {
-            u64::from(self.shards[shard].table.first_id_byte(id_at))
-        };
-        ids[..count].iter().map(first_byte).sum()
+        let touched =
+            tails[..count].iter().map(|&(shard, at)| self.shards[shard].table.touch_tail(at));
+        touched.fold(sum, u64::wrapping_add)
     }
 
     /// Another partition tells what it knows of an identity.
@@ -279,11 +285,11 @@ impl Partition {
         facts: &super::facts::Facts,
         out: &mut Output,
     ) -> Reply {
-        let Some(&hub) = self.hub_numbers.get(identity.hub) else {
+        let Some(hub) = self.known_hub(identity.hub) else {
             return Reply::Unknown;
         };
-        let key = Key::new(hub, identity.device, identity.module);
-        let index = self.shard_of(key.device_hash(&self.hasher));
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let index = self.shard_of(key.device_hash());
         self.with_shard(index, |shard, context| shard.told(&key, from, facts, context, out))
     }
 
@@ -295,19 +301,19 @@ impl Partition {
         reply: Reply,
         out: &mut Output,
     ) {
-        let Some(&hub) = self.hub_numbers.get(identity.hub) else {
+        let Some(hub) = self.known_hub(identity.hub) else {
             return;
         };
-        let key = Key::new(hub, identity.device, identity.module);
-        let index = self.shard_of(key.device_hash(&self.hasher));
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let index = self.shard_of(key.device_hash());
         self.with_shard(index, |shard, context| shard.answered(&key, by, reply, context, out));
     }
 
     /// The state of an identity, and the instant of its last proof of life if it was heard.
     pub fn state(&self, identity: IdentityRef<'_>) -> Option<(State, Option<Timestamp>)> {
-        let &hub = self.hub_numbers.get(identity.hub)?;
-        let key = Key::new(hub, identity.device, identity.module);
-        let shard = &self.shards[self.shard_of(key.device_hash(&self.hasher))];
+        let hub = self.known_hub(identity.hub)?;
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let shard = &self.shards[self.shard_of(key.device_hash())];
         let record = shard.table.record(shard.table.find(&key)?);
         Some((record.state, (record.last_seen > Timestamp::MIN).then_some(record.last_seen)))
     }
@@ -381,9 +387,9 @@ impl Partition {
         for index in 0..self.shards.len() {
             found.clear();
             self.shards[index].wheel.take(tick, &mut found);
-            for &slot in &found {
+            for some in found.chunks(LOOK_AHEAD) {
                 self.with_shard(index, |shard, context| {
-                    shard.visit(slot, tick, context, &mut decisions)
+                    shard.visit_all(some, tick, context, &mut decisions);
                 });
             }
             self.decisions.extend(decisions.drain(..).map(|decision| (index, decision)));
@@ -393,9 +399,7 @@ impl Partition {
         let shards = &self.shards;
         self.decisions.sort_by(|(shard_a, a), (shard_b, b)| {
             a.deadline.cmp(&b.deadline).then_with(|| {
-                let (a, b) =
-                    (shards[*shard_a].table.ids(a.slot), shards[*shard_b].table.ids(b.slot));
-                a.cmp(&b)
+                shards[*shard_a].table.compare_ids(a.slot, &shards[*shard_b].table, b.slot)
             })
         });
     }
@@ -431,8 +435,17 @@ impl Partition {
         act(&mut self.shards[index], context)
     }
 
+    /// Most partitions carry one hub.
+    #[inline]
+    fn known_hub(&self, hub: &str) -> Option<u16> {
+        if self.hubs.first().is_some_and(|first| **first == *hub) {
+            return Some(0);
+        }
+        self.hub_numbers.get(hub).copied()
+    }
+
     pub(super) fn hub_number(&mut self, hub: &str) -> Option<u16> {
-        if let Some(&number) = self.hub_numbers.get(hub) {
+        if let Some(number) = self.known_hub(hub) {
             return Some(number);
         }
         if self.hubs.len() >= MAX_HUBS {
@@ -471,7 +484,7 @@ impl Partition {
             std::mem::replace(&mut self.shards[index], Shard::new(self.hasher.clone(), tick));
         self.shards.push(Shard::new(self.hasher.clone(), tick));
         for slot in old.table.slots() {
-            let home = self.shard_of(old.table.key(slot).device_hash(&self.hasher));
+            let home = self.shard_of(old.table.key(slot).device_hash());
             self.with_shard(home, |shard, context| shard.adopt(&mut old, slot, context));
         }
         self.shards[index].link_modules();

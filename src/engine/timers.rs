@@ -106,6 +106,21 @@ impl Shard {
         }
     }
 
+    /// The wheel has reached some entries. They are looked ahead at, for loads that don't wait for one another.
+    pub(crate) fn visit_all(
+        &mut self,
+        slots: &[Slot],
+        tick: u64,
+        context: Context<'_>,
+        decisions: &mut Vec<Decision>,
+    ) {
+        let armed = slots.iter().filter(|&&slot| self.table.record(slot).armed == low_bits(tick));
+        std::hint::black_box(armed.count());
+        for &slot in slots {
+            self.visit(slot, tick, context, decisions);
+        }
+    }
+
     /// The wheel has reached an entry. What has to be decided is added to `decisions`; everything else is done here.
     pub(crate) fn visit(
         &mut self,

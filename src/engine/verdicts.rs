@@ -88,7 +88,7 @@ impl Shard {
         let record = self.table.record(slot);
         let terms = self.terms(slot, context);
         let pending = record.state == State::Pending;
-        let device = self.table.key(slot).of_device().device_hash(self.table.hasher());
+        let device = self.table.key(slot).device_hash();
         let witness_from = due.deadline.minus(terms.window_ms / 2);
         let others = context.route.last_of_others(record.hub, device);
         Outage {
