@@ -41,6 +41,13 @@ impl Slab {
         u32::try_from(full + last.len() - 1).unwrap_or(u32::MAX)
     }
 
+    /// Slots there are, vacant ones too.
+    pub(crate) fn len(&self) -> Slot {
+        let full = self.chunks.len().saturating_sub(1) * CHUNK_RECORDS;
+        let last = self.chunks.last().map_or(0, Vec::len);
+        u32::try_from(full + last).unwrap_or(u32::MAX)
+    }
+
     /// The record's slot may be used again.
     pub(crate) fn vacate(&mut self, slot: Slot) {
         self.vacant.push(slot);

@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 /// Where a record is in its slab.
 pub(crate) type Slot = u32;
 
+/// Stands as the length of the device id in a vacant record: no id is empty.
+const VACANT: u8 = 0;
+
 /// What is stored of an identity's state. `Late` is online past its window but inside its grace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum State {
@@ -175,8 +178,9 @@ impl Table {
         if self.index.remove(hash, slot) {
             // What still stands in the wheel for the slot must find nothing to do.
             let vacated = self.records.get_mut(slot);
-            (vacated.armed, vacated.flags, vacated.state) = (0, 0, State::Deleted);
             self.dead_bytes += vacated.tail_bytes();
+            (vacated.armed, vacated.flags, vacated.state) = (0, 0, State::Deleted);
+            (vacated.device_bytes, vacated.module_bytes) = (VACANT, NO_MODULE);
             self.records.vacate(slot);
         }
         self.compact_if_wasteful();
@@ -219,9 +223,11 @@ impl Table {
         heads.then_with(|| self.tail(a).cmp(other.tail(b)))
     }
 
-    /// Slots in use, in no meaningful order.
+    /// Slots in use, in the order of their numbers: in that of the index, which is the order of the hashes, whoever put them
+    /// into another table one by one would crowd one end of it.
     pub(crate) fn slots(&self) -> Vec<Slot> {
-        self.index.slots().collect()
+        let is_used = |slot: &Slot| self.record(*slot).device_bytes != VACANT;
+        (0..self.records.len()).filter(is_used).collect()
     }
 
     /// Bytes held, without the allocator's own.

@@ -37,6 +37,8 @@ pub(super) struct BatchProgress {
     /// How many are decoded and looked ahead at together: few after a pause, since what is not applied by then is decoded
     /// again.
     ahead: usize,
+    /// Signals applied and not yet counted.
+    signals: u64,
     /// What could not be read.
     pub(super) dead: Vec<DeadLetter>,
 }
@@ -45,7 +47,7 @@ type DecodedMessage<'a> = Result<Decoded<'a>, Reject>;
 
 impl BatchProgress {
     pub(super) fn new(deliveries: Vec<Delivery>) -> Self {
-        Self { deliveries, next: 0, ahead: LOOK_AHEAD, dead: Vec::new() }
+        Self { deliveries, next: 0, ahead: LOOK_AHEAD, signals: 0, dead: Vec::new() }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -63,6 +65,7 @@ impl BatchProgress {
             self.ahead = (2 * self.ahead).min(LOOK_AHEAD);
         };
         self.ahead = if self.is_done() { self.ahead } else { 1 };
+        shared.counters.signals.increment(std::mem::take(&mut self.signals));
         note(shared, &mut out);
         if !out.tidings.is_empty() {
             partitions.exchange(shared, out.tidings);
@@ -73,7 +76,7 @@ impl BatchProgress {
     /// Decodes the next few messages, then applies them under the desk's lock.
     fn advance_some(&mut self, shared: &Shared, out: &mut Output) -> Pause {
         let now = now();
-        let Self { deliveries, next, ahead, dead } = self;
+        let Self { deliveries, next, ahead, signals, dead } = self;
         let end = (*next + *ahead).min(deliveries.len());
         let latest = now.wall.plus(MAX_FUTURE_MS);
         let some: Vec<(&Delivery, DecodedMessage<'_>)> = deliveries[*next..end]
@@ -93,6 +96,7 @@ impl BatchProgress {
                 return Pause::Full;
             }
             let mut message = message(delivery, decoded);
+            let is_signal = message.signal.is_some();
             if desk.was_refused(delivery.sequence) {
                 message = place_of(delivery);
             }
@@ -105,6 +109,7 @@ impl BatchProgress {
                     {
                         desk.refused(delivery.sequence);
                     }
+                    *signals += u64::from(is_signal);
                     dead.extend(count(shared, delivery, decoded, now.wall));
                 }
             }
@@ -163,7 +168,7 @@ pub(super) fn note(shared: &Shared, out: &mut Output) {
     }
 }
 
-/// Counts a message. One that can't be read becomes a dead letter.
+/// Counts a message, all but signals. One that can't be read becomes a dead letter.
 fn count(
     shared: &Shared,
     delivery: &Delivery,
@@ -180,7 +185,7 @@ fn count(
         }
     };
     match &decoded.meaning {
-        Meaning::Signal { .. } => shared.counters.signals.increment(1),
+        Meaning::Signal { .. } => {}
         Meaning::Ignored(kind) => shared.counters.ignored(*kind),
     }
     if decoded.clamped {
