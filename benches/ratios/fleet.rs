@@ -23,7 +23,7 @@ pub enum Order {
     Uniform,
     /// A few often, most rarely: Zipf's law with an exponent of 0.99.
     Zipf,
-    /// All in turn, each up to two thousand places early or late: a fleet with a fixed interval.
+    /// All in turn, shuffled within four thousand: a fleet with a fixed interval. Their number is a multiple of that.
     Cyclic,
 }
 
@@ -45,9 +45,17 @@ impl Order {
         match self {
             Self::Uniform => dice.below(devices),
             Self::Zipf => zipf(devices, dice),
-            Self::Cyclic => (beat + dice.below(4_000)) % devices,
+            Self::Cyclic => in_turn(beat, devices),
         }
     }
+}
+
+/// Everybody once a round, shuffled within a block.
+pub fn in_turn(beat: u64, devices: u64) -> u64 {
+    const BLOCK: u64 = 4_000;
+    let (round, place) = (beat / devices, beat % devices);
+    let (block, index) = (place / BLOCK, place % BLOCK);
+    block * BLOCK + (index * 1_237 + round * 911 + block * 577) % BLOCK
 }
 
 /// Zipf's law by the inverse of its continuous form; who is frequent is spread over the fleet.
@@ -115,8 +123,7 @@ impl Stream {
 
 /// When beat number `beat` of a fleet of this size happens.
 pub fn event_time_ms(beat: u64, devices: u64) -> i64 {
-    let ms = u128::from(beat) * u128::from(PERIOD_MS.unsigned_abs()) / u128::from(devices);
-    T0_MS + i64::try_from(ms).unwrap_or(0)
+    T0_MS + i64::try_from(beat * PERIOD_MS.unsigned_abs() / devices).unwrap_or(0)
 }
 
 /// An engine that hears everything live.

@@ -134,6 +134,15 @@ impl Shard {
             return;
         }
         self.table.record_mut(slot).armed = 0;
+        if record.state == State::Online
+            && record.flags == 0
+            && let Some(due) = self.due(slot, context)
+            && due.late_at.min(due.first_deadline) > context.clock
+        {
+            // The usual case: it has been heard since, and has nothing beside its record.
+            self.arm(slot, tick_of(due.late_at, context.tick_ms));
+            return;
+        }
         match record.state {
             // Its home looks at it.
             State::Pending | State::Online | State::Late if record.flags & flag::GUEST != 0 => {}
