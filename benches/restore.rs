@@ -56,8 +56,12 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let config =
-        StoreConfig { path: folder.path().join("store"), dead_letter_bytes: 0, remote: None };
+    let config = StoreConfig {
+        path: folder.path().join("store"),
+        dead_letter_bytes: 0,
+        snapshot_interval_ms: 30_000,
+        remote: None,
+    };
     let objects = Objects::open(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bytes = runtime.block_on(fill(&objects))?;

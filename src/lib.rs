@@ -63,8 +63,8 @@
 //! # The table
 //!
 //! A partition's identities are split into shards of at most [`engine::partition::MAX_SHARD_IDENTITIES`], by hash of hub and
-//! device, so that a device and its modules share one. A shard is an index of 32-bit slots, a slab of records, an arena of
-//! ids and a timer wheel. One identity takes:
+//! device, so that a device and its modules share one. A shard is an index, a slab of records, an arena for what of an id
+//! does not fit into its record, and a timer wheel. One identity takes:
 //!
 //! | field | bytes | |
 //! |---|---|---|
@@ -72,15 +72,15 @@
 //! | `last_seen` | 8 | last proof of life |
 //! | `sequence` | 8 | where that stands in the log: evidence |
 //! | `generation` | 8 | the hub's generation id, as a number or a hash |
-//! | id | 4 | offset in the arena |
+//! | id | 16 + 4 | its first bytes (all of a canonical UUID), and where the others stand in the arena |
 //! | `armed` | 4 | low bits of the tick at which its valid entry stands in the wheel |
 //! | `hub`, `rule` | 2 + 2 | indices |
 //! | id lengths | 1 + 1 | device, module |
 //! | `state`, `flags` | 1 + 1 | flags say what stands beside the record: verdicts, crossings, put-off deadlines, guests |
-//! | **record** | **48** | |
-//! | id in the arena | its length | 16 for a canonical UUID |
-//! | index slot | 5 to 10 | hashbrown, 7/8 full at most |
-//! | wheel entry | 8 | more only after a deadline came forward |
+//! | **record** | **64** | one line of the processor's cache |
+//! | the rest of its id | length - 16 | none of a canonical UUID |
+//! | place in the index | 10 to 12.5 | 8 bytes, 64 to 80 % full |
+//! | wheel entry | 4.6 | in blocks of 14; more only after a deadline came forward |
 //!
 //! A worker decodes some messages, looks ahead at the records of all of them, then applies one after the other: the reads of
 //! the first pass don't wait for one another, and the second pass finds everything in the processor's cache.

@@ -14,6 +14,8 @@ use crate::engine::rules::Condition;
 use crate::engine::signal::{Generation, Message, Signal, SignalKind};
 use crate::engine::{IdentityRef, Timestamp};
 
+use self::fields::Fields;
+
 pub mod amqp091;
 pub mod amqp10;
 mod body;
@@ -46,7 +48,9 @@ pub fn decode<'a>(
     match raw {
         RawMessage::Amqp10(message) => {
             check_size(message.len())?;
-            meaning::read(&amqp10::fields(message, profile)?, profile, now)
+            let mut fields = Fields::default();
+            amqp10::fields(message, profile, &mut fields)?;
+            meaning::read(&fields, profile, now)
         }
         RawMessage::Amqp091(message) => {
             amqp091::check_quarantine(message)?;

@@ -108,6 +108,7 @@ else
     section "demo, as in the README" cargo run --locked --release -- demo --devices 300 --interval 500ms --window 2s --duration 15s --json
     section "memory of a million devices" cargo bench --locked --bench memory
     section "start with a million devices" cargo bench --locked --bench restore
+    section "ratios of the hot path" cargo bench --locked --bench ratios
     section "image" bash tests/image.sh
     if [ -e tests/fuzz.sh ]; then
         section "fuzz" bash tests/fuzz.sh "${FUZZ_SECONDS:-20}"

@@ -17,7 +17,7 @@ impl Shard {
     /// who judges from now on.
     pub(crate) fn told(
         &mut self,
-        key: &Key,
+        key: &Key<'_>,
         from: PartitionId,
         facts: &Facts,
         context: Context<'_>,
@@ -61,7 +61,7 @@ impl Shard {
     /// What was asked about `key` has been answered by `by`.
     pub(crate) fn answered(
         &mut self,
-        key: &Key,
+        key: &Key<'_>,
         by: PartitionId,
         reply: Reply,
         context: Context<'_>,

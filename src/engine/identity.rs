@@ -86,10 +86,13 @@ pub fn check_id(id: &str) -> Result<(), IdError> {
     if id.len() > MAX_ID_BYTES {
         return Err(IdError::TooLong(id.len()));
     }
-    match id.bytes().position(|b| !(0x20..=0x7e).contains(&b)) {
-        Some(at) => Err(IdError::NotAscii(at)),
-        None => Ok(()),
+    let is_printable = |byte: u8| (0x20..=0x7e).contains(&byte);
+    // Without a way out in between, all bytes are looked at together.
+    if id.bytes().fold(true, |all, byte| all & is_printable(byte)) {
+        return Ok(());
     }
+    let at = id.bytes().position(|byte| !is_printable(byte));
+    Err(IdError::NotAscii(at.unwrap_or(0)))
 }
 
 #[cfg(test)]

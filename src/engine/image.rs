@@ -127,8 +127,8 @@ impl Partition {
         let identity = super::IdentityRef { hub: &hub, device: item.device, module: item.module };
         // No rule names the module any more.
         let Some((rule, _)) = self.policy.terms(identity) else { return Ok(()) };
-        let key = Key::new(item.hub, item.device, item.module);
-        let index = self.shard_of(key.device_hash(&self.hasher));
+        let key = Key::new(&self.hasher, item.hub, item.device, item.module);
+        let index = self.shard_of(key.device_hash());
         if self.shards[index].table.len() >= self.capacity && self.shards.len() >= MAX_SHARDS {
             return Err(ImageError::TooLarge);
         }
@@ -166,7 +166,7 @@ impl Shard {
         write(&item, out);
     }
 
-    fn take_up(&mut self, key: &Key, rule: u16, item: Item<'_>) -> Result<(), ImageError> {
+    fn take_up(&mut self, key: &Key<'_>, rule: u16, item: Item<'_>) -> Result<(), ImageError> {
         if self.table.find(key).is_some() {
             return Err(ImageError::Damaged);
         }

@@ -60,8 +60,8 @@ impl Partition {
 
     fn find(&self, identity: IdentityRef<'_>) -> Option<(&Shard, Slot)> {
         let hub = self.known_hub(identity.hub)?;
-        let key = Key::new(hub, identity.device, identity.module);
-        let shard = &self.shards[self.shard_of(key.device_hash(&self.hasher))];
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let shard = &self.shards[self.shard_of(key.device_hash())];
         Some((shard, shard.table.find(&key)?))
     }
 }

@@ -243,10 +243,18 @@ impl Partition {
         if self.clock.clock() == Timestamp::MIN {
             self.start_wheels(at);
         }
-        let key = Key::new(hub, signal.identity.device, signal.identity.module);
-        let hash = key.device_hash(&self.hasher);
+        let Signal { identity, .. } = signal;
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let hash = key.device_hash();
         self.route.heard(hub, hash, at);
         let index = self.shard_of(hash);
+        let is_beat = matches!(signal.kind, SignalKind::Telemetry) && identity.module.is_none();
+        if is_beat
+            && !self.keeps_messages
+            && self.shards[index].beat(&key, signal, at, sequence, &self.policy)
+        {
+            return;
+        }
         let full =
             self.shards.len() >= self.max_shards && self.shards[index].table.len() >= self.capacity;
         self.with_shard(index, |shard, context| {
@@ -269,31 +277,38 @@ impl Partition {
     /// into the processor's cache by loads that don't wait for one another, where applying message after message would wait
     /// for each. Returns the sum of what it read, so that the reads are not left out. At most [`LOOK_AHEAD`] are looked at.
     pub fn look_ahead<'a>(&self, identities: impl Iterator<Item = IdentityRef<'a>>) -> u64 {
+        // Each loop reads one kind of thing and does little else: so the processor has many of its loads under way.
         let mut hashes = [(0, 0); LOOK_AHEAD];
         let mut known = 0;
         for identity in identities.take(LOOK_AHEAD) {
-            let Some(&hub) = self.hub_numbers.get(identity.hub) else { continue };
-            let key = Key::new(hub, identity.device, identity.module);
-            let shard = self.shard_of(key.device_hash(&self.hasher));
-            hashes[known] = (shard, key.hash(&self.hasher));
+            let Some(hub) = self.known_hub(identity.hub) else { continue };
+            let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+            hashes[known] = (self.shard_of(key.device_hash()), key.hash());
             known += 1;
         }
-        let mut probable = [(0, 0); LOOK_AHEAD];
+        let hashes = &hashes[..known];
+        let mut sum = 0_u64;
+        for &(shard, hash) in hashes {
+            sum = sum.wrapping_add(self.shards[shard].table.touch_index(hash));
+        }
+        let mut found = [(0, 0); LOOK_AHEAD];
         let mut count = 0;
-        for &(shard, hash) in &hashes[..known] {
+        for &(shard, hash) in hashes {
             if let Some(slot) = self.shards[shard].table.candidate(hash) {
-                probable[count] = (shard, slot);
+                found[count] = (shard, slot);
                 count += 1;
             }
         }
-        let mut ids = [(0, 0); LOOK_AHEAD];
-        for (id, &(shard, slot)) in ids.iter_mut().zip(&probable[..count]) {
-            *id = (shard, self.shards[shard].table.record(slot).id_at);
+        let found = &found[..count];
+        let mut tails = [None; LOOK_AHEAD];
+        for (tail, &(shard, slot)) in tails.iter_mut().zip(found) {
+            *tail = self.shards[shard].table.touch_record(slot);
         }
-        let first_byte = |&(shard, id_at): &(usize, u32)| {
-            u64::from(self.shards[shard].table.first_id_byte(id_at))
-        };
-        ids[..count].iter().map(first_byte).sum()
+        for (tail, &(shard, _)) in tails.iter().zip(found) {
+            let touched = tail.map_or(0, |at| self.shards[shard].table.touch_tail(at));
+            sum = sum.wrapping_add(touched);
+        }
+        sum
     }
 
     /// Another partition tells what it knows of an identity.
@@ -304,11 +319,11 @@ impl Partition {
         facts: &super::facts::Facts,
         out: &mut Output,
     ) -> Reply {
-        let Some(&hub) = self.hub_numbers.get(identity.hub) else {
+        let Some(hub) = self.known_hub(identity.hub) else {
             return Reply::Unknown;
         };
-        let key = Key::new(hub, identity.device, identity.module);
-        let index = self.shard_of(key.device_hash(&self.hasher));
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let index = self.shard_of(key.device_hash());
         self.with_shard(index, |shard, context| shard.told(&key, from, facts, context, out))
     }
 
@@ -320,11 +335,11 @@ impl Partition {
         reply: Reply,
         out: &mut Output,
     ) {
-        let Some(&hub) = self.hub_numbers.get(identity.hub) else {
+        let Some(hub) = self.known_hub(identity.hub) else {
             return;
         };
-        let key = Key::new(hub, identity.device, identity.module);
-        let index = self.shard_of(key.device_hash(&self.hasher));
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let index = self.shard_of(key.device_hash());
         self.with_shard(index, |shard, context| shard.answered(&key, by, reply, context, out));
     }
 
@@ -397,9 +412,9 @@ impl Partition {
         for index in 0..self.shards.len() {
             found.clear();
             self.shards[index].wheel.take(tick, &mut found);
-            for &slot in &found {
+            for some in found.chunks(LOOK_AHEAD) {
                 self.with_shard(index, |shard, context| {
-                    shard.visit(slot, tick, context, &mut decisions)
+                    shard.visit_all(some, tick, context, &mut decisions);
                 });
             }
             self.decisions.extend(decisions.drain(..).map(|decision| (index, decision)));
@@ -409,9 +424,7 @@ impl Partition {
         let shards = &self.shards;
         self.decisions.sort_by(|(shard_a, a), (shard_b, b)| {
             a.deadline.cmp(&b.deadline).then_with(|| {
-                let (a, b) =
-                    (shards[*shard_a].table.ids(a.slot), shards[*shard_b].table.ids(b.slot));
-                a.cmp(&b)
+                shards[*shard_a].table.compare_ids(a.slot, &shards[*shard_b].table, b.slot)
             })
         });
     }
@@ -456,12 +469,17 @@ impl Partition {
         }
     }
 
+    /// Most partitions carry one hub.
+    #[inline]
     pub(super) fn known_hub(&self, hub: &str) -> Option<u16> {
+        if self.hubs.first().is_some_and(|first| **first == *hub) {
+            return Some(0);
+        }
         self.hub_numbers.get(hub).copied()
     }
 
     pub(super) fn hub_number(&mut self, hub: &str) -> Option<u16> {
-        if let Some(&number) = self.hub_numbers.get(hub) {
+        if let Some(number) = self.known_hub(hub) {
             return Some(number);
         }
         if self.hubs.len() >= MAX_HUBS {

@@ -130,11 +130,11 @@ impl Partition {
     fn on_shard(
         &mut self,
         identity: IdentityRef<'_>,
-        act: impl FnOnce(&mut Shard, &Key, Context<'_>) -> Option<Slot>,
+        act: impl FnOnce(&mut Shard, &Key<'_>, Context<'_>) -> Option<Slot>,
     ) {
         let Some(hub) = self.hub_number(identity.hub) else { return };
-        let key = Key::new(hub, identity.device, identity.module);
-        let index = self.shard_of(key.device_hash(&self.hasher));
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let index = self.shard_of(key.device_hash());
         let full =
             self.shards.len() >= self.max_shards && self.shards[index].table.len() >= self.capacity;
         self.with_shard(index, |shard, context| act(shard, &key, Context { full, ..context }));
@@ -149,7 +149,7 @@ impl Shard {
     /// judge.
     fn absorb(
         &mut self,
-        key: &Key,
+        key: &Key<'_>,
         identity: IdentityRef<'_>,
         facts: &Facts,
         context: Context<'_>,
@@ -221,7 +221,7 @@ impl Shard {
     /// A decision that was taken before: state and verdicts are made to agree with it, whatever the facts say.
     fn decided_before(
         &mut self,
-        key: &Key,
+        key: &Key<'_>,
         transition: &Transition,
         context: Context<'_>,
     ) -> Option<Slot> {
@@ -311,7 +311,7 @@ impl Shard {
 
     fn told_before(
         &mut self,
-        key: &Key,
+        key: &Key<'_>,
         from: PartitionId,
         facts: &Facts,
         here: Timestamp,
@@ -331,7 +331,7 @@ impl Shard {
         Some(slot)
     }
 
-    fn answered_before(&mut self, key: &Key, by: PartitionId, reply: &Reply) -> Option<Slot> {
+    fn answered_before(&mut self, key: &Key<'_>, by: PartitionId, reply: &Reply) -> Option<Slot> {
         let slot = self.table.find(key)?;
         match reply {
             Reply::Mine(_) => self.become_guest(slot, by),

@@ -89,10 +89,28 @@ impl Shard {
         }
     }
 
+    /// The hot path: a heartbeat of a known device in the normal run of things. Nothing but its record is touched. False,
+    /// and nothing done, if there is more to it.
+    #[inline]
+    pub(crate) fn beat(
+        &mut self,
+        key: &Key<'_>,
+        signal: &Signal<'_>,
+        at: Timestamp,
+        sequence: i64,
+        policy: &Policy,
+    ) -> bool {
+        let Some(slot) = self.table.find(key) else { return false };
+        let record = self.table.record_mut(slot);
+        let terms = policy.terms_at(record.rule);
+        proves_life(terms.proof_of_life, signal.conditions)
+            && record.beat(at, sequence, signal.generation, terms)
+    }
+
     /// Applies a signal. Returns the slots it created: other partitions may know them already.
     pub(crate) fn apply(
         &mut self,
-        key: &Key,
+        key: &Key<'_>,
         signal: &Signal<'_>,
         at: Timestamp,
         sequence: i64,
@@ -120,7 +138,7 @@ impl Shard {
     #[expect(clippy::too_many_arguments, reason = "one call from `apply`, which has them all")]
     fn apply_to(
         &mut self,
-        key: &Key,
+        key: &Key<'_>,
         identity: super::IdentityRef<'_>,
         signal: &Signal<'_>,
         at: Timestamp,
@@ -175,7 +193,7 @@ impl Shard {
     }
 
     /// Adds an identity; a module inherits its device's deletion.
-    pub(crate) fn insert(&mut self, key: &Key, rule: u16, is_module: bool) -> Slot {
+    pub(crate) fn insert(&mut self, key: &Key<'_>, rule: u16, is_module: bool) -> Slot {
         let slot = self.table.insert(key, rule);
         self.counts[State::Pending as usize] += 1;
         if is_module {
@@ -186,7 +204,7 @@ impl Shard {
         slot
     }
 
-    fn link_module(&mut self, slot: Slot, key: &Key) {
+    fn link_module(&mut self, slot: Slot, key: &Key<'_>) {
         let Some(device) = self.table.find(&key.of_device()) else {
             self.beside.orphans.insert(slot);
             return;
@@ -200,7 +218,7 @@ impl Shard {
     }
 
     /// A device that was not known: its modules may have been.
-    fn adopt_orphans(&mut self, device: Slot, key: &Key) {
+    fn adopt_orphans(&mut self, device: Slot, key: &Key<'_>) {
         let Self { beside, table, .. } = self;
         let is_own = |slot: &Slot| table.key(*slot).of_device().is(key);
         let own: Vec<Slot> = beside.orphans.iter().copied().filter(is_own).collect();
@@ -210,8 +228,8 @@ impl Shard {
         }
     }
 
-    /// Life was proved. The first lines are the hot path: nothing beside the record is touched.
-    #[expect(clippy::too_many_arguments, reason = "the hot path: grouping would copy")]
+    /// Life was proved.
+    #[expect(clippy::too_many_arguments, reason = "one call from `apply_to`, which has them all")]
     pub(crate) fn heard(
         &mut self,
         slot: Slot,
@@ -223,11 +241,7 @@ impl Shard {
         out: &mut Output,
     ) {
         let record = self.table.record_mut(slot);
-        let due_by = record.last_seen.plus(terms.window_ms).plus(terms.grace_ms);
-        let plain = record.flags == 0 && record.generation == generation;
-        if plain && record.state == State::Online && at > record.last_seen && at <= due_by {
-            record.last_seen = at;
-            record.sequence = sequence;
+        if record.beat(at, sequence, generation, terms) {
             return;
         }
         if record.flags & flag::ELSEWHERE != 0

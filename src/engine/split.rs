@@ -24,7 +24,7 @@ impl Partition {
             std::mem::replace(&mut self.shards[index], Shard::new(self.hasher.clone(), tick));
         self.shards.push(Shard::new(self.hasher.clone(), tick));
         for slot in old.table.slots() {
-            let home = self.shard_of(old.table.key(slot).device_hash(&self.hasher));
+            let home = self.shard_of(old.table.key(slot).device_hash());
             self.with_shard(home, |shard, context| shard.adopt(&mut old, slot, context));
         }
         self.shards[index].link_modules();

@@ -113,6 +113,21 @@ impl Shard {
         }
     }
 
+    /// The wheel has reached some entries. They are looked ahead at, for loads that don't wait for one another.
+    pub(crate) fn visit_all(
+        &mut self,
+        slots: &[Slot],
+        tick: u64,
+        context: Context<'_>,
+        decisions: &mut Vec<Decision>,
+    ) {
+        let armed = slots.iter().filter(|&&slot| self.table.record(slot).armed == low_bits(tick));
+        std::hint::black_box(armed.count());
+        for &slot in slots {
+            self.visit(slot, tick, context, decisions);
+        }
+    }
+
     /// The wheel has reached an entry. What has to be decided is added to `decisions`; everything else is done here.
     pub(crate) fn visit(
         &mut self,
@@ -126,6 +141,15 @@ impl Shard {
             return;
         }
         self.table.record_mut(slot).armed = 0;
+        if record.state == State::Online
+            && record.flags == 0
+            && let Some(due) = self.due(slot, context)
+            && due.late_at.min(due.first_deadline) > context.clock
+        {
+            // The usual case: it has been heard since, and has nothing beside its record.
+            self.arm(slot, tick_of(due.late_at, context.tick_ms), context);
+            return;
+        }
         match record.state {
             // Its home looks at it.
             State::Pending | State::Online | State::Late if record.flags & flag::GUEST != 0 => {}

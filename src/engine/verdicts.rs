@@ -111,7 +111,7 @@ impl Shard {
 
     /// Whether nobody else of the hub was heard in the last half of the window before `deadline`.
     fn route_unproven(&self, slot: Slot, deadline: Timestamp, context: Context<'_>) -> bool {
-        let device = self.table.key(slot).of_device().device_hash(self.table.hasher());
+        let device = self.table.key(slot).of_device().device_hash();
         let witness_from = deadline.minus(self.terms(slot, context).window_ms / 2);
         let here = context.route.last_of_others(self.table.record(slot).hub, device);
         here.max(context.heard_elsewhere).is_none_or(|at| at < witness_from)

@@ -427,6 +427,9 @@ impl Desk {
 
     /// Takes over what a call of the engine changed and decided. The transitions stay in `out` for whoever counts them.
     fn after_call(&mut self, now: Moment, out: &mut Output) {
+        if out.changes.is_empty() {
+            return;
+        }
         let new_changes = std::mem::take(&mut out.changes);
         if self.holds_back() {
             for change in new_changes {

@@ -41,6 +41,8 @@ pub(super) struct BatchProgress {
     ahead: usize,
     /// None of them is decoded: each ended the process.
     is_refused: bool,
+    /// Signals applied and not yet counted.
+    signals: u64,
     /// What could not be read.
     pub(super) dead: Vec<DeadLetter>,
 }
@@ -49,7 +51,7 @@ type DecodedMessage<'a> = Result<Decoded<'a>, Reject>;
 
 impl BatchProgress {
     pub(super) fn new(deliveries: Vec<Delivery>, is_refused: bool) -> Self {
-        Self { deliveries, next: 0, ahead: LOOK_AHEAD, is_refused, dead: Vec::new() }
+        Self { deliveries, next: 0, ahead: LOOK_AHEAD, is_refused, signals: 0, dead: Vec::new() }
     }
 
     /// First and last sequence.
@@ -77,6 +79,7 @@ impl BatchProgress {
             self.ahead = (2 * self.ahead).min(LOOK_AHEAD);
         };
         self.ahead = if self.is_done() { self.ahead } else { 1 };
+        shared.counters.signals.increment(std::mem::take(&mut self.signals));
         note(shared, &mut out);
         if !out.tidings.is_empty() {
             partitions.exchange(shared, out.tidings);
@@ -87,7 +90,7 @@ impl BatchProgress {
     /// Decodes the next few messages, then applies them under the desk's lock.
     fn advance_some(&mut self, shared: &Shared, out: &mut Output) -> Pause {
         let now = now();
-        let Self { deliveries, next, ahead, is_refused, dead } = self;
+        let Self { deliveries, next, ahead, is_refused, signals, dead } = self;
         let end = (*next + *ahead).min(deliveries.len());
         let some: Vec<(&Delivery, DecodedMessage<'_>)> = deliveries[*next..end]
             .iter()
@@ -112,6 +115,7 @@ impl BatchProgress {
                 return Pause::Full;
             }
             let mut message = message(delivery, decoded);
+            let is_signal = message.signal.is_some();
             if desk.was_refused(delivery.sequence) {
                 message = place_of(delivery);
             }
@@ -124,6 +128,7 @@ impl BatchProgress {
                     {
                         desk.refused(delivery.sequence);
                     }
+                    *signals += u64::from(is_signal);
                     dead.extend(count(shared, delivery, decoded, now.wall));
                 }
             }
@@ -188,7 +193,7 @@ pub(super) fn note(shared: &Shared, out: &mut Output) {
     }
 }
 
-/// Counts a message. One that can't be read becomes a dead letter.
+/// Counts a message, all but signals. One that can't be read becomes a dead letter.
 fn count(
     shared: &Shared,
     delivery: &Delivery,
@@ -205,7 +210,7 @@ fn count(
         }
     };
     match &decoded.meaning {
-        Meaning::Signal { .. } => shared.counters.signals.increment(1),
+        Meaning::Signal { .. } => {}
         Meaning::Ignored(kind) => shared.counters.ignored(*kind),
     }
     if decoded.clamped {
