@@ -15,7 +15,7 @@ use crate::measure::{Dice, ROUNDS, Row, timed};
 const TURN: usize = 200_000;
 
 /// What the map keeps of a device.
-pub type Seen = (i64, i64);
+pub(crate) type Seen = (i64, i64);
 
 struct Contestants {
     engine: Partition,
@@ -24,7 +24,7 @@ struct Contestants {
 }
 
 /// Apply against both maps, for all orders.
-pub fn rows(devices: u64) -> Vec<Row> {
+pub(crate) fn rows(devices: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for (order, name) in Order::ALL {
         let window_ms = order.window_ms();

@@ -24,10 +24,10 @@ const MESSAGES: u64 = 1_000;
 const REPEATS: u64 = 20;
 
 /// What the stock codec makes of a message.
-pub type Stock = Deserializable<Message<Body<Value>>>;
+pub(crate) type Stock = Deserializable<Message<Body<Value>>>;
 
 /// What an instrumented fleet sends: all the stamps of IoT Hub, three properties, an empty body.
-pub fn heartbeat(id: &str, ingress_ms: i64, sequence: i64) -> Bytes {
+pub(crate) fn heartbeat(id: &str, ingress_ms: i64, sequence: i64) -> Bytes {
     let text = |text: &str| Value::String(text.into());
     let time = |ms| Value::Timestamp(AmqpTimestamp::from_milliseconds(ms));
     let auth = r#"{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#;
@@ -63,7 +63,7 @@ pub fn heartbeat(id: &str, ingress_ms: i64, sequence: i64) -> Bytes {
 }
 
 /// How the source is configured.
-pub fn profile() -> Profile {
+pub(crate) fn profile() -> Profile {
     Profile {
         hub: HubName::Fixed(Arc::from("example-hub")),
         stamps: Stamps::Annotations,
@@ -77,7 +77,7 @@ pub fn profile() -> Profile {
 }
 
 /// The scanner against the codec, and against a copy of the same bytes.
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let profile = profile();
     let latest = Timestamp::from_ms(i64::MAX);
     let messages: Vec<(Bytes, RawMessage)> = (0..MESSAGES)

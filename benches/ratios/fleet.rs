@@ -11,14 +11,14 @@ use lastseen::engine::{
 use crate::measure::Dice;
 
 /// Where the log begins.
-pub const T0_MS: i64 = 1_767_225_600_000;
+pub(crate) const T0_MS: i64 = 1_767_225_600_000;
 /// Every device beats once in it, in the mean.
-pub const PERIOD_MS: i64 = 10_000;
+pub(crate) const PERIOD_MS: i64 = 10_000;
 /// Bytes of an id: as long as a UUID, but not one, so that nothing is packed.
-pub const ID_BYTES: usize = 36;
+pub(crate) const ID_BYTES: usize = 36;
 
 /// Who beats next.
-pub enum Order {
+pub(crate) enum Order {
     /// Everybody equally likely: the hardest for caches.
     Uniform,
     /// A few often, most rarely: Zipf's law with an exponent of 0.99.
@@ -29,11 +29,11 @@ pub enum Order {
 
 impl Order {
     /// All of them, with their names.
-    pub const ALL: [(Self, &'static str); 3] =
+    pub(crate) const ALL: [(Self, &'static str); 3] =
         [(Self::Uniform, "uniform"), (Self::Zipf, "zipf"), (Self::Cyclic, "cyclic")];
 
     /// Longer than anybody is silent.
-    pub fn window_ms(&self) -> i64 {
+    pub(crate) fn window_ms(&self) -> i64 {
         match self {
             Self::Uniform => 300_000,
             Self::Zipf => 86_400_000,
@@ -51,7 +51,7 @@ impl Order {
 }
 
 /// Everybody once a round, shuffled within a block.
-pub fn in_turn(beat: u64, devices: u64) -> u64 {
+pub(crate) fn in_turn(beat: u64, devices: u64) -> u64 {
     const BLOCK: u64 = 4_000;
     let (round, place) = (beat / devices, beat % devices);
     let (block, index) = (place / BLOCK, place % BLOCK);
@@ -74,7 +74,7 @@ fn zipf(devices: u64, dice: &mut Dice) -> u64 {
 
 /// Beats of some devices, read one after the other as from a connection.
 #[derive(Default)]
-pub struct Stream {
+pub(crate) struct Stream {
     ids: String,
     first_beat: u64,
     count: usize,
@@ -82,7 +82,7 @@ pub struct Stream {
 
 impl Stream {
     /// The next `count` beats after those of this stream.
-    pub fn refill(&mut self, count: usize, devices: u64, order: &Order, dice: &mut Dice) {
+    pub(crate) fn refill(&mut self, count: usize, devices: u64, order: &Order, dice: &mut Dice) {
         use std::fmt::Write as _;
         self.first_beat += self.count as u64;
         self.count = count;
@@ -95,7 +95,7 @@ impl Stream {
     }
 
     /// All devices, each once.
-    pub fn everybody(&mut self, first: u64, count: usize) {
+    pub(crate) fn everybody(&mut self, first: u64, count: usize) {
         use std::fmt::Write as _;
         self.first_beat = first;
         self.count = count;
@@ -106,28 +106,28 @@ impl Stream {
     }
 
     /// How many.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.count
     }
 
     /// The id in the beat at `index`.
-    pub fn id(&self, index: usize) -> &str {
+    pub(crate) fn id(&self, index: usize) -> &str {
         &self.ids[index * ID_BYTES..(index + 1) * ID_BYTES]
     }
 
     /// The number of the beat at `index`, from the beginning of the log.
-    pub fn beat(&self, index: usize) -> u64 {
+    pub(crate) fn beat(&self, index: usize) -> u64 {
         self.first_beat + index as u64
     }
 }
 
 /// When beat number `beat` of a fleet of this size happens.
-pub fn event_time_ms(beat: u64, devices: u64) -> i64 {
+pub(crate) fn event_time_ms(beat: u64, devices: u64) -> i64 {
     T0_MS + i64::try_from(beat * PERIOD_MS.unsigned_abs() / devices).unwrap_or(0)
 }
 
 /// An engine that hears everything live.
-pub fn engine(window_ms: i64) -> Partition {
+pub(crate) fn engine(window_ms: i64) -> Partition {
     let terms = Terms {
         window_ms,
         grace_ms: 10_000,
@@ -149,12 +149,12 @@ pub fn engine(window_ms: i64) -> Partition {
 }
 
 /// An identity of the fleet.
-pub fn identity(id: &str) -> IdentityRef<'_> {
+pub(crate) fn identity(id: &str) -> IdentityRef<'_> {
     IdentityRef { hub: "example-hub", device: id, module: None }
 }
 
 /// A heartbeat.
-pub fn message(id: &str, beat: u64, devices: u64) -> Message<'_> {
+pub(crate) fn message(id: &str, beat: u64, devices: u64) -> Message<'_> {
     let at = Timestamp::from_ms(event_time_ms(beat, devices));
     Message {
         sequence: i64::try_from(beat).unwrap_or(0),
@@ -171,7 +171,7 @@ pub fn message(id: &str, beat: u64, devices: u64) -> Message<'_> {
 }
 
 /// As a partition's worker does it: everything that a message makes due is fired before it is applied.
-pub fn apply(engine: &mut Partition, message: &Message<'_>, out: &mut Output) {
+pub(crate) fn apply(engine: &mut Partition, message: &Message<'_>, out: &mut Output) {
     engine.prepare(message, out);
     while !engine.fire(4_096, out) {}
     engine.apply(message, out);

@@ -19,7 +19,7 @@ use crate::measure::{Dice, ROUNDS, Row, timed};
 const TURN: usize = 20_000;
 
 /// Decode and apply, uniform.
-pub fn rows(devices: u64) -> Vec<Row> {
+pub(crate) fn rows(devices: u64) -> Vec<Row> {
     let profile = decode::profile();
     let order = Order::Uniform;
     let mut engine = fleet::engine(order.window_ms());

@@ -5,23 +5,23 @@ use std::fmt;
 use lastseen::clock::thread_cpu_ns;
 
 /// Rounds of which the median is taken.
-pub const ROUNDS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;
 
 /// Nanoseconds of processor time a piece of work took.
-pub fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     let started_ns = thread_cpu_ns();
     let result = work();
     (result, (thread_cpu_ns() - started_ns) as f64)
 }
 
 /// The middle one.
-pub fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// One measure against another.
-pub struct Row {
+pub(crate) struct Row {
     what: String,
     against: &'static str,
     ours_ns: f64,
@@ -32,10 +32,10 @@ pub struct Row {
 
 impl Row {
     /// Names of the columns.
-    pub const HEADING: &'static str = "what                                     ours ns   against                              theirs ns    ratio    gate";
+    pub(crate) const HEADING: &'static str = "what                                     ours ns   against                              theirs ns    ratio    gate";
 
     /// `theirs / ours`; the medians of rounds in which both took turns.
-    pub fn new(
+    pub(crate) fn new(
         what: impl Into<String>,
         ours_ns: &[f64],
         against: &'static str,
@@ -53,7 +53,7 @@ impl Row {
     }
 
     /// Whether it is not below its gate.
-    pub fn passes(&self) -> bool {
+    pub(crate) fn passes(&self) -> bool {
         self.gate.is_none_or(|gate| self.ratio() >= gate)
     }
 }
@@ -72,7 +72,7 @@ impl fmt::Display for Row {
 }
 
 /// What a peak or a size has to stay below.
-pub fn at_most(what: &str, value: f64, unit: &str, limit: f64) -> Row {
+pub(crate) fn at_most(what: &str, value: f64, unit: &str, limit: f64) -> Row {
     let row = Row {
         what: what.to_owned(),
         against: "",
@@ -86,11 +86,11 @@ pub fn at_most(what: &str, value: f64, unit: &str, limit: f64) -> Row {
 }
 
 /// A source of numbers that are the same in every run (xorshift64).
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// The next number.
-    pub fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -98,12 +98,12 @@ impl Dice {
     }
 
     /// Below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        u64::try_from(u128::from(self.roll()) * u128::from(end) >> 64).unwrap_or(0)
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        u64::try_from((u128::from(self.roll()) * u128::from(end)) >> 64).unwrap_or(0)
     }
 
     /// From 0 up to 1.
-    pub fn part(&mut self) -> f64 {
+    pub(crate) fn part(&mut self) -> f64 {
         (self.roll() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }

@@ -35,7 +35,7 @@ impl Ticks {
 
 /// Calm: a device beats three times a window. All alive: every timer comes up once a beat, and the device is alive.
 /// Deaths: all fall silent at once.
-pub fn rows(devices: u64) -> Vec<Row> {
+pub(crate) fn rows(devices: u64) -> Vec<Row> {
     let millions = devices / 1_000_000;
     let (_, calm) = run_engine(30_000, devices);
     let (mut engine, alive) = run_engine(TIGHT_WINDOW_MS, devices);
