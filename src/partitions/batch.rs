@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::shared::Shared;
 use super::writer::now;
 use super::{PartitionKey, Partitions};
-use crate::engine::partition::LOOK_AHEAD;
+use crate::engine::LOOK_AHEAD;
 use crate::engine::{GapReason, Message, Millis, Output, Timestamp};
 use crate::journal::Read;
 use crate::source::Delivery;
