@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use lastseen::clock::thread_cpu_ns;
-use lastseen::engine::partition::LOOK_AHEAD;
+use lastseen::engine::LOOK_AHEAD;
 use lastseen::engine::rules::{Policy, ProofOfLife, Terms};
 use lastseen::engine::{
     Attached, Backlog, ClockSettings, Dating, Generation, IdentityRef, Message, Output, Partition,

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use std::hint::black_box;
 
 use dashmap::DashMap;
-use lastseen::engine::partition::LOOK_AHEAD;
+use lastseen::engine::LOOK_AHEAD;
 use lastseen::engine::{Output, Partition};
 
 use crate::fleet::{self, Order, Stream};

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use bytes::Bytes;
 use dashmap::DashMap;
 use fe2o3_amqp_types::messaging::annotations::AnnotationKey;
-use lastseen::engine::partition::LOOK_AHEAD;
+use lastseen::engine::LOOK_AHEAD;
 use lastseen::engine::{Output, Partition, Timestamp};
 use lastseen::wire::{self, Profile, RawMessage};
 use serde_amqp::Value;

@@ -86,7 +86,7 @@ pub(crate) fn at_most(what: &str, value: f64, unit: &str, limit: f64) -> Row {
 }
 
 /// A source of numbers that are the same in every run (xorshift64).
-pub(crate) struct Dice(pub u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// The next number.
@@ -99,7 +99,7 @@ impl Dice {
 
     /// Below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
-        u64::try_from(u128::from(self.roll()) * u128::from(end) >> 64).unwrap_or(0)
+        u64::try_from((u128::from(self.roll()) * u128::from(end)) >> 64).unwrap_or(0)
     }
 
     /// From 0 up to 1.

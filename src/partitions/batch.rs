@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::shared::Shared;
 use super::writer::now;
 use super::{PartitionKey, Partitions};
-use crate::engine::partition::LOOK_AHEAD;
+use crate::engine::LOOK_AHEAD;
 use crate::engine::{GapReason, Message, Millis, Output, Timestamp};
 use crate::failpoint::fail_message;
 use crate::journal::Read;
