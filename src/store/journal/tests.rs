@@ -68,7 +68,7 @@ enum Step {
 
 /// Numbers around the borders of groups, and a few far ones.
 fn number() -> impl Strategy<Value = u64> {
-    prop_oneof![0..12_u64, 990..1010_u64, 1995..2005_u64, Just(7_000_000), Just(u64::MAX)]
+    prop_oneof![0..12_u64, 990..1010_u64, 1995..2005_u64, Just(7_000_000), Just(u64::MAX / 2)]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -145,7 +145,7 @@ async fn apply(journal: &Journal, model: &mut Model, step: &Step) {
 async fn check(journal: &Journal, model: &Model) {
     let numbers: Vec<u64> = model.entries.keys().copied().collect();
     assert_eq!(journal.numbers().await.expect("listed"), numbers);
-    for from in [0, 1, 995, u64::MAX] {
+    for from in [0, 1, 995, u64::MAX / 2] {
         let read: Vec<(u64, Bytes)> =
             journal.entries(from).try_collect().await.expect("they are read");
         let mut next = Some(from);
