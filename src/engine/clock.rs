@@ -6,6 +6,9 @@ use super::signal::{Attached, Backlog, BlindReason, Dating, Gap, GapReason, Proo
 use super::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// How far a gap may end after a message that is read live: more than any route lag, and less than a clock that is wrong.
+const MAX_AHEAD_MS: Millis = 300_000;
+
 /// Settings of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockSettings {
@@ -52,6 +55,10 @@ pub struct PartitionClock {
     observation: Observation,
     /// Since the last attachment others may have taken messages: what was known before they came.
     shared_from: Option<Timestamp>,
+    /// What messages are dated by at the moment.
+    dating: Dating,
+    /// Proofs come on this partition.
+    is_proven: bool,
 }
 
 impl PartitionClock {
@@ -85,6 +92,8 @@ impl PartitionClock {
             gap_end: Timestamp::MIN,
             observation: Observation::default(),
             shared_from: None,
+            dating: Dating::EventTime,
+            is_proven: false,
         }
     }
 
@@ -149,6 +158,7 @@ impl PartitionClock {
             self.last_sequence = None;
         }
         self.stream = attached.stream;
+        self.dating = attached.dating;
         self.blind = None;
         if unbroken {
             self.phase = Phase::Live;
@@ -227,7 +237,7 @@ impl PartitionClock {
         }
         let repeated =
             self.stream.is_some() && self.last_sequence.is_some_and(|last| sequence <= last);
-        if !repeated && !self.stands() {
+        if !repeated && !self.stands() && !self.waits_for_proof() {
             advance.to = self.target(at.minus(self.settings.allowance_ms));
         }
         advance
@@ -243,6 +253,9 @@ impl PartitionClock {
         self.last_sequence = Some(self.last_sequence.map_or(sequence, |last| last.max(sequence)));
         if let Some(at) = event_time {
             self.known_until = self.known_until.max(at);
+            if self.is_live() {
+                self.come_back_to(at);
+            }
             if let Some(append) = append_time {
                 self.route_lag.observe(append.since(at), append);
             }
@@ -264,6 +277,7 @@ impl PartitionClock {
         if self.phase != Phase::Live || self.blind.is_some() || !applied {
             return None;
         }
+        self.is_proven = true;
         let lag_ms = self.route_lag.largest_ms(proof.at).max(self.settings.allowance_ms);
         self.known_until = self.known_until.max(proof.at.minus(lag_ms));
         self.target(proof.at.minus(lag_ms))
@@ -272,6 +286,21 @@ impl PartitionClock {
     /// Everything due up to `clock` has been fired.
     pub(crate) fn set(&mut self, clock: Timestamp) {
         self.clock = self.clock.max(clock);
+    }
+
+    /// Whether only proofs move the clock: what is dated by its receipt is dated too late if this process did not read in
+    /// time, and then says nothing about who is still to be read behind it. A proof comes after all of that.
+    fn waits_for_proof(&self) -> bool {
+        self.dating == Dating::Receipt && self.is_proven
+    }
+
+    /// What is read live has happened by now. A gap that ends long after it was dated by a wall clock that was ahead.
+    fn come_back_to(&mut self, at: Timestamp) {
+        for instant in [&mut self.gap_end, &mut self.known_until] {
+            if instant.since(at) > MAX_AHEAD_MS {
+                *instant = at;
+            }
+        }
     }
 
     /// Whether the clock stands whatever is read.

@@ -266,3 +266,43 @@ fn a_recorded_file_ends_without_proof_and_its_holes_are_gaps() {
     assert_eq!(bench.decided(), Vec::<String>::new());
     assert_eq!(bench.gaps(), [(GapReason::Hole, 19_000, 60_000)]);
 }
+
+#[test]
+fn what_is_dated_by_receipt_is_judged_by_proofs_once_they_come() {
+    let mut bench = Bench::new();
+    let attached = Attached {
+        at: at(0),
+        stream: None,
+        first_available: None,
+        backlog: Backlog::Empty,
+        dating: Dating::Receipt,
+    };
+    bench.attach_as(attached);
+    bench.beat("a", 0);
+    bench.beat("b", 0);
+    bench.prove(5_000);
+    // This process read nothing for a while: what it reads then is dated too late, and more is behind it.
+    bench.beat("a", 30_000);
+    assert_eq!(bench.decided(), [""; 0]);
+    bench.beat("b", 30_000);
+    bench.prove(33_000);
+    let told = bench.decided();
+    assert!(
+        told.iter().all(|line| line.contains("resolved") || line.contains("0..12000")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_gap_that_ends_far_in_the_future_ends_with_the_first_message_that_is_read_live() {
+    let mut bench = Bench::live();
+    bench.beat("a", 0);
+    bench.engine.blind(BlindReason::LinkDown);
+    bench.attach(86_400_000, Backlog::Empty);
+    assert_eq!(bench.gaps(), [(GapReason::Tail, 0, 86_400_000)]);
+    bench.beat("b", 20_000);
+    bench.prove(40_000);
+    // The wheel looks again at the latest at its horizon.
+    bench.pass(20_000 + 900_000);
+    assert_eq!(bench.state("a"), Some(State::Offline));
+}
