@@ -8,6 +8,9 @@ use crate::journal::{Desk, Entry, Moment, Setup, Snapshot, Stored};
 use crate::store::StoreError;
 use crate::store::journal::{Journal, READ_AHEAD};
 
+/// At a million entries a second it is reached in 292,000 years.
+const MAX_NUMBER: u64 = u64::MAX / 2;
+
 /// What was found.
 pub(super) struct Found {
     pub(super) stored: Stored,
@@ -49,9 +52,9 @@ pub(super) async fn desk(
 /// Reads the newest snapshot that can be read and the entries behind it. So many of the newest snapshots as `skip` says are
 /// passed over: their content was of no use.
 pub(super) async fn load(journal: &Journal, skip: usize) -> Result<Found, StoreError> {
-    let numbers = journal.snapshots().await?;
+    let numbers = ours(journal.snapshots().await?);
     let (snapshot, unreadable) = newest(journal, &numbers, skip).await?;
-    let entries = journal.numbers().await?;
+    let entries = ours(journal.numbers().await?);
     let after = snapshot.as_ref().map_or(0, |(number, _)| *number);
     let wanted: Vec<u64> = entries.into_iter().filter(|number| *number > after).collect();
     let newest = numbers.first().copied().unwrap_or(0);
@@ -73,6 +76,12 @@ pub(super) async fn load(journal: &Journal, skip: usize) -> Result<Found, StoreE
     }
     let kept = numbers.into_iter().skip(unreadable).collect();
     Ok(Found { stored, kept })
+}
+
+/// Without the numbers that nobody ever counts up to: there has to be room above for whoever goes on counting.
+fn ours(mut numbers: Vec<u64>) -> Vec<u64> {
+    numbers.retain(|number| *number <= MAX_NUMBER);
+    numbers
 }
 
 type Numbered = Option<(u64, Snapshot)>;

@@ -242,13 +242,9 @@ const NUMBER_DIGITS: usize = 20;
 /// Digits of a thousandth of it.
 const GROUP_DIGITS: usize = 17;
 
-/// Beyond any number that is ever counted up to, and with room above for whoever goes on counting.
-const MAX_NUMBER: u64 = u64::MAX / 2;
-
 /// The number that an object's name stands for; none if it is not ours.
 fn number_of(name: &str) -> Option<u64> {
-    let number = (name.len() == NUMBER_DIGITS).then(|| digits(name)).flatten();
-    number.filter(|number| *number <= MAX_NUMBER)
+    (name.len() == NUMBER_DIGITS).then(|| digits(name)).flatten()
 }
 
 fn digits(text: impl AsRef<str>) -> Option<u64> {
