@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::{Millis, Transition};
 
@@ -10,12 +11,15 @@ pub mod body;
 pub mod id;
 pub mod mute;
 pub mod path;
+pub mod self_health;
 pub mod signature;
+pub mod vitals;
+pub mod watchdog;
 
 #[cfg(test)]
 pub(crate) mod sample;
 
-pub use body::{message, path_message};
+pub use body::{message, path_message, self_message, watchdog_message};
 
 /// Where a transition was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +44,15 @@ pub struct Alert {
 }
 
 /// One request that tells a sink about an alert. Its body is rendered once and repeated byte for byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// `webhook-id`: hash of (alert id, sink, status, ordinal).
     pub message_id: String,
-    /// Stable id of the outage: hash of (hub, identity, kind, event time that armed the deadline), or of (source, time at
-    /// which it was first told).
+    /// Stable id of the outage: hash of (hub, identity, kind, event time that armed the deadline), or of (source or
+    /// part of the service, time at which it was first told).
     pub alert_id: String,
-    /// Orders messages of one identity, or of one source: messages with the same lane are delivered in order.
+    /// Orders messages of one identity, one source or one part of the service: messages with the same lane are
+    /// delivered in order.
     pub lane: u64,
     /// Where the outage stands by it. An end whose beginning never reached the sink needs no telling.
     pub status: body::Status,

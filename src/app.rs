@@ -5,24 +5,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::path::PathLimits;
+use crate::alert::self_health::{DeliveryWatch, Notice};
+use crate::alert::vitals::LOOK_EVERY_MS;
+use crate::api::data;
 use crate::api::health::{self, Health, Readiness};
 use crate::clock;
-use crate::config::{Config, SourceConfig, SourceKind, WebhookConfig};
-use crate::engine::{BlindReason, ClockSettings};
-use crate::metrics::{self, DEAD_LETTERS_REMOVED, Metrics};
-use crate::partitions::{Environment, Partitions, Paths, Router, Workers};
+use crate::config::{
+    ApiConfig, Config, QueueType, SourceConfig, SourceKind, WatchdogConfig, WebhookConfig,
+};
+use crate::engine::{BlindReason, ClockSettings, Millis};
+use crate::journal::Moment;
+use crate::metrics::{self, DEAD_LETTERS_REMOVED, DELIVERY_LETTERS_REMOVED, Metrics};
+use crate::partitions::{
+    Environment, FleetData, Keeps, Partitions, Paths, Router, Vitality, Watchman, Workers,
+};
 use crate::shutdown::Supervisor;
+use crate::sink::Settled;
+use crate::sink::webhook::{self, Ports};
 use crate::source::{self, SourceContext, SourceStatus};
-use crate::store::dead_letter::DeadLetters;
+use crate::store::dead_letter::{DeadLetters, DeliveryLetters};
+use crate::store::decoding::Decodings;
+use crate::store::objects::Objects;
 use crate::wire::{EventTimeFrom, Profile, Stamps};
 
 /// The most messages that wait for one sink; then partitions wait, and their sources give no more credit.
 const SINK_QUEUE: usize = 1_024;
+/// The most settlements, and the most notices, that wait to be taken note of.
+const REPORT_QUEUE: usize = 1_024;
 /// How often gauges are computed, and the paths looked at.
 const PUBLISH: Duration = Duration::from_secs(1);
 
@@ -36,6 +51,7 @@ pub struct App {
     supervisor: Supervisor,
     partitions: Arc<Partitions>,
     http_address: SocketAddr,
+    api_address: Option<SocketAddr>,
     drain: Duration,
 }
 
@@ -51,17 +67,28 @@ impl App {
         limits: PathLimits,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
+        let pace = config.pace();
         let (metrics, prometheus) = metrics::prometheus()?;
         let metrics = Arc::new(metrics);
         let listener = TcpListener::bind(config.http.listen)
             .await
             .with_context(|| format!("http.listen: {} can't be bound", config.http.listen))?;
         let http_address = listener.local_addr()?;
+        let api = bind_api(config.api).await?;
+        let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
         let removed = metrics.counter(DEAD_LETTERS_REMOVED, &[]);
         let dead_letters =
             DeadLetters::open(&config.store.path, config.store.dead_letter_bytes, removed)?;
+        let decodings = Decodings::open(&config.store.path).with_context(|| {
+            format!("store.path: a folder in {} can't be made", config.store.path.display())
+        })?;
         let mut supervisor = Supervisor::new(stop.clone());
-        let router = start_sinks(&mut supervisor, config.sinks, &metrics, &stop);
+        let removed = metrics.counter(DELIVERY_LETTERS_REMOVED, &[]);
+        let undelivered =
+            DeliveryLetters::open(&config.store.path, config.store.dead_letter_bytes, removed)?;
+        let (router, reports) =
+            start_sinks(&mut supervisor, config.sinks, &undelivered, &metrics, &stop);
+        let objects = Objects::open(&config.store)?;
         let (partitions, workers) = Partitions::new(Environment {
             policy: Arc::new(config.policy),
             clock: ClockSettings {
@@ -70,43 +97,38 @@ impl App {
                 bridge_ms: config.clock.bridge_ms,
             },
             dead_letters,
-            router,
+            decodings,
+            router: router.clone(),
             metrics: metrics.clone(),
             seed: rand::random(),
+            objects,
+            pace,
+            owner: format!("{:032x}", rand::random::<u128>()),
             stop: stop.clone(),
-        });
+        })
+        .await?;
+        start_delivery(&mut supervisor, &router, reports, &partitions, &stop);
         start_workers(&mut supervisor, workers, &partitions, &stop);
-        let mut statuses = Vec::new();
-        for source in config.sources {
-            let (status, watched) = watch::channel(SourceStatus::default());
-            statuses.push((source.name.clone(), watched));
-            let ctx = SourceContext {
-                name: source.name.clone(),
-                partitions: partitions
-                    .of_source(source.name.clone(), profile(&source, &partitions)),
-                status,
-                metrics: metrics.clone(),
-                max_clock_error_ms: config.clock.max_error_ms,
-            };
-            start_source(&mut supervisor, source, ctx, stop.clone());
-        }
+        let max_error_ms = config.clock.max_error_ms;
+        let statuses =
+            start_sources(&mut supervisor, config.sources, &partitions, max_error_ms, &stop)
+                .await?;
         let paths = Paths::new(partitions.clone(), statuses.clone(), limits);
         watch_paths(&mut supervisor, paths, &stop);
+        watch_ourselves(&mut supervisor, &partitions, config.watchdog, &stop);
         let readiness = readiness(statuses, partitions.clone());
         let render = prometheus.clone();
         let health = Health { readiness, metrics: Arc::new(move || render.render()) };
         let stopped = stop.clone();
-        supervisor.spawn("http", async move {
-            health::serve(listener, health, stopped).await;
-            Ok(())
-        });
-        supervisor.spawn("metrics", async move {
-            metrics::upkeep(prometheus, stop).await;
-            Ok(())
-        });
+        supervisor.spawn("http", health::serve(listener, health, stopped).map(Ok));
+        if let Some(listener) = api {
+            let data = Arc::new(FleetData::new(partitions.clone(), undelivered));
+            supervisor.spawn("api", data::serve(listener, data, stop.clone()).map(Ok));
+        }
+        supervisor.spawn("metrics", metrics::upkeep(prometheus, stop).map(Ok));
         let drain = Duration::from_millis(config.shutdown_deadline_ms.unsigned_abs());
         tracing::info!(http = %http_address, "ready to read");
-        Ok(Self { supervisor, partitions, http_address, drain })
+        Ok(Self { supervisor, partitions, http_address, api_address, drain })
     }
 
     /// Read-only: what the partitions look like.
@@ -119,29 +141,91 @@ impl App {
         self.http_address
     }
 
+    /// Where the data of the fleet is served, if it is.
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api_address
+    }
+
     /// Runs until the token given to [`App::build`] is cancelled, or until a part fails.
     pub async fn run(self) -> anyhow::Result<()> {
         Ok(self.supervisor.run(self.drain).await?)
     }
 }
 
-/// Sinks outlive the workers, so that what was decided is still sent while the process drains.
+async fn bind_api(api: Option<ApiConfig>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(ApiConfig { listen }) = api else { return Ok(None) };
+    let bound = TcpListener::bind(listen).await;
+    Ok(Some(bound.with_context(|| format!("api.listen: {listen} can't be bound"))?))
+}
+
+/// What the sinks say.
+struct Reports {
+    settled: mpsc::Receiver<Settled>,
+    noticed: mpsc::Receiver<Notice>,
+}
+
 fn start_sinks(
     supervisor: &mut Supervisor,
     sinks: Vec<WebhookConfig>,
+    letters: &DeliveryLetters,
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
-) -> Router {
+) -> (Router, Reports) {
+    let (settled, settlements) = mpsc::channel(REPORT_QUEUE);
+    let (notices, noticed) = mpsc::channel(REPORT_QUEUE);
     let queues = sinks.into_iter().map(|sink| {
-        let (queue, messages) = mpsc::channel(SINK_QUEUE);
+        let (queue, parcels) = mpsc::channel(SINK_QUEUE);
         let name = sink.name.clone();
+        let (settled, notices) = (settled.clone(), notices.clone());
+        let ports = Ports { queue: parcels, settled, letters: letters.clone(), notices };
         let (metrics, stop) = (metrics.clone(), stop.clone());
         supervisor.spawn(format!("sink {name}"), async move {
-            Ok(crate::sink::webhook::run(sink, messages, metrics, stop).await?)
+            Ok(webhook::run(sink, ports, metrics, stop).await?)
         });
         (name, queue)
     });
-    Router::new(queues.collect())
+    (Router::new(queues.collect()), Reports { settled: settlements, noticed })
+}
+
+/// Between the journals and the sinks, in both directions.
+fn start_delivery(
+    supervisor: &mut Supervisor,
+    router: &Router,
+    reports: Reports,
+    partitions: &Arc<Partitions>,
+    stop: &CancellationToken,
+) {
+    for (index, name) in router.names().iter().enumerate() {
+        let feeding = router.clone().feed(index, stop.clone());
+        supervisor.spawn_finite(format!("way to sink {name}"), feeding.map(Ok));
+    }
+    let Reports { settled, noticed } = reports;
+    let (settling, partitions_) = (router.clone().settle(settled), partitions.clone());
+    supervisor.spawn_finite("what became of messages", async move {
+        settling.await;
+        partitions_.all_delivered();
+        Ok(())
+    });
+    let watching = watch_delivery(noticed, partitions.clone());
+    supervisor.spawn_finite("watch over delivery", watching.map(Ok));
+}
+
+/// Tells the other sinks of one that takes nothing.
+async fn watch_delivery(mut noticed: mpsc::Receiver<Notice>, partitions: Arc<Partitions>) {
+    let fleet = partitions.fleet();
+    let mut watch = DeliveryWatch::restored(fleet.state().own);
+    loop {
+        let told = tokio::select! {
+            notice = noticed.recv() => match notice {
+                Some(notice) => watch.notice(&notice, clock::boot_ms(), clock::wall()).into_iter().collect(),
+                None => return,
+            },
+            () = tokio::time::sleep(PUBLISH) => watch.look(clock::boot_ms(), clock::wall()),
+        };
+        for alert in &told {
+            fleet.tell_self(alert);
+        }
+    }
 }
 
 fn start_workers(
@@ -166,12 +250,68 @@ fn watch_paths(supervisor: &mut Supervisor, mut paths: Paths, stop: &Cancellatio
         let look = async {
             loop {
                 tokio::time::sleep(PUBLISH).await;
-                paths.look(clock::boot_ms(), clock::wall()).await;
+                paths.look(clock::boot_ms(), clock::wall());
             }
         };
         let _stopped: Option<std::convert::Infallible> = stop.run_until_cancelled(look).await;
         Ok(())
     });
+}
+
+/// Looks whether the service itself is well, and says at intervals that it is.
+fn watch_ourselves(
+    supervisor: &mut Supervisor,
+    partitions: &Arc<Partitions>,
+    watchdog: Option<WatchdogConfig>,
+    stop: &CancellationToken,
+) {
+    let mut vitality = Vitality::new(partitions.clone());
+    let stopped = stop.clone();
+    supervisor.spawn("watch over the service", async move {
+        let look_every = Duration::from_millis(LOOK_EVERY_MS.unsigned_abs());
+        while stopped.run_until_cancelled(tokio::time::sleep(look_every)).await.is_some() {
+            vitality.look(clock::reading());
+        }
+        Ok(())
+    });
+    let Some(config) = watchdog else { return };
+    let mut watchman = Watchman::new(partitions.clone(), config, clock::boot_ms());
+    let stopped = stop.clone();
+    supervisor.spawn("watchdog", async move {
+        while stopped.run_until_cancelled(tokio::time::sleep(PUBLISH)).await.is_some() {
+            watchman.look(Moment { boot_ms: clock::boot_ms(), wall: clock::wall() });
+        }
+        Ok(())
+    });
+}
+
+type Statuses = Vec<(Arc<str>, watch::Receiver<SourceStatus>)>;
+
+/// Takes up what is stored of each source, and starts it.
+async fn start_sources(
+    supervisor: &mut Supervisor,
+    sources: Vec<SourceConfig>,
+    partitions: &Arc<Partitions>,
+    max_clock_error_ms: Millis,
+    stop: &CancellationToken,
+) -> anyhow::Result<Statuses> {
+    let mut statuses = Vec::new();
+    for source in sources {
+        let (status, watched) = watch::channel(SourceStatus::default());
+        statuses.push((source.name.clone(), watched));
+        let opener =
+            partitions.of_source(source.name.clone(), profile(&source, partitions), keeps(&source));
+        opener.restore().await?;
+        let ctx = SourceContext {
+            name: source.name.clone(),
+            partitions: opener,
+            status,
+            metrics: partitions.metrics(),
+            max_clock_error_ms,
+        };
+        start_source(supervisor, source, ctx, stop.clone());
+    }
+    Ok(statuses)
 }
 
 fn start_source(
@@ -194,6 +334,20 @@ fn start_source(
     }
 }
 
+/// What of a source can be read again.
+fn keeps(source: &SourceConfig) -> Keeps {
+    match &source.kind {
+        SourceKind::EventHubs(_) => Keeps::Log,
+        SourceKind::File(_) => Keeps::Once,
+        SourceKind::Amqp10(_) => Keeps::Queue,
+        SourceKind::Amqp091(config) => match (config.queue_type, config.event_time) {
+            (QueueType::Stream, EventTimeFrom::Receipt) => Keeps::Stream,
+            (QueueType::Stream, EventTimeFrom::TrustedHeader | EventTimeFrom::Stamps) => Keeps::Log,
+            (QueueType::Classic | QueueType::Quorum, _) => Keeps::Queue,
+        },
+    }
+}
+
 /// How the messages of a source are read.
 fn profile(source: &SourceConfig, partitions: &Partitions) -> Profile {
     let (stamps, event_time, mapping) = match &source.kind {
@@ -212,7 +366,7 @@ fn profile(source: &SourceConfig, partitions: &Partitions) -> Profile {
 
 /// Ready: every source is connected and has caught up with what was there when it was attached.
 fn readiness(
-    statuses: Vec<(Arc<str>, watch::Receiver<SourceStatus>)>,
+    statuses: Statuses,
     partitions: Arc<Partitions>,
 ) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
     Arc::new(move || {
@@ -225,7 +379,13 @@ fn readiness(
             }
         }
         for partition in partitions.view() {
-            if partition.stats.blind == Some(BlindReason::Lagging) {
+            if partition.sight.blind == Some(BlindReason::Storage) {
+                reasons.push(format!(
+                    "storage: source {} can't be written down",
+                    partition.key.source
+                ));
+            }
+            if partition.is_recovering || partition.stats.blind == Some(BlindReason::Lagging) {
                 let key = partition.key;
                 reasons.push(format!(
                     "source {}: partition {} is catching up",

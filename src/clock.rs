@@ -13,6 +13,45 @@ pub fn boot_ms() -> Millis {
     now.tv_sec.saturating_mul(1_000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
+/// Milliseconds that the machine has been running since it was booted: unlike boot time it stands while the machine is
+/// suspended.
+fn monotonic_ms() -> Millis {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.saturating_mul(1_000).saturating_add(now.tv_nsec / 1_000_000)
+}
+
+/// What three clocks show at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Boot time, in ms.
+    pub boot_ms: Millis,
+    /// Monotonic time, in ms.
+    pub monotonic_ms: Millis,
+    /// Wall time.
+    pub wall: Timestamp,
+}
+
+/// The most that may pass while the clocks are read one after the other: what is compared is off by it.
+const MAX_SPREAD_MS: Millis = 5;
+/// A thread that is put aside in between every time is on a machine where nothing can be measured more exactly.
+const MAX_READINGS: usize = 8;
+
+/// Reads the clocks together: again if this thread was put aside in between.
+pub fn reading() -> Reading {
+    let read = || {
+        let monotonic_ms = monotonic_ms();
+        Reading { boot_ms: boot_ms(), monotonic_ms, wall: wall() }
+    };
+    let mut reading = read();
+    for _ in 1..MAX_READINGS {
+        if monotonic_ms().saturating_sub(reading.monotonic_ms) <= MAX_SPREAD_MS {
+            break;
+        }
+        reading = read();
+    }
+    reading
+}
+
 /// What the machine's wall clock shows.
 pub fn wall() -> Timestamp {
     #[expect(clippy::disallowed_methods, reason = "this module is the one that may ask")]

@@ -8,11 +8,14 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::alert::self_health::MAX_SINKS;
 use crate::engine::Millis;
 use crate::engine::rules::Policy;
 
+mod api;
 mod clock;
 mod duration;
+mod flow;
 mod http;
 mod log;
 mod problem;
@@ -23,8 +26,10 @@ mod sink;
 mod source;
 mod store;
 mod suggest;
+mod watchdog;
 mod yaml;
 
+pub use api::ApiConfig;
 pub use clock::ClockConfig;
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use http::HttpConfig;
@@ -35,7 +40,8 @@ pub use source::{
     Amqp10Config, Amqp091Config, EventHubsAuth, EventHubsConfig, FileConfig, QueueType,
     SourceConfig, SourceKind, Start, Transport,
 };
-pub use store::StoreConfig;
+pub use store::{Provider, RemoteStoreConfig, StoreConfig};
+pub use watchdog::WatchdogConfig;
 
 use section::{Report, Section};
 
@@ -57,10 +63,14 @@ pub struct Config {
     pub policy: Policy,
     /// Where alerts go.
     pub sinks: Vec<WebhookConfig>,
-    /// Where dead letters are kept.
+    /// That all is at work, at fixed intervals, if it is asked for.
+    pub watchdog: Option<WatchdogConfig>,
+    /// What is kept, and where.
     pub store: StoreConfig,
     /// Health and metrics.
     pub http: HttpConfig,
+    /// The data of the fleet over HTTP, if it is asked for.
+    pub api: Option<ApiConfig>,
     /// Logs.
     pub log: LogConfig,
     /// How long SIGTERM may take (`shutdown.deadline`).
@@ -93,7 +103,8 @@ fn read(tree: &Value, base: &Path) -> (Result<Loaded, Vec<Problem>>, BTreeSet<St
     let report = Report { base: base.to_owned(), ..Report::default() };
     let config = Section::read(&report, String::new(), tree, read_root);
     let problems = report.problems.into_inner();
-    let warnings = report.warnings.into_inner();
+    let mut warnings = report.warnings.into_inner();
+    warnings.extend(config.iter().flat_map(Config::flow_warnings));
     let result = match config {
         Some(config) if problems.is_empty() => Ok(Loaded { config, warnings }),
         Some(_) | None => Err(problems),
@@ -115,10 +126,18 @@ fn read_root(root: &Section<'_>) -> Option<Config> {
     if sinks.is_empty() {
         root.warn("sinks", "none is configured: nobody is told about an outage");
     }
+    if sinks.len() > MAX_SINKS {
+        let remedy = format!("name at most {MAX_SINKS}, and let one of them tell the others");
+        root.problem("sinks", Some(&sinks.len().to_string()), "are too many sinks", remedy);
+    }
     check_names(root, "sources");
     check_names(root, "sinks");
+    let names: Vec<&str> = sinks.iter().flatten().map(|sink| &*sink.name).collect();
+    let watchdog =
+        root.optional_child("watchdog", |watchdog| WatchdogConfig::read(watchdog, &names));
     let store = root.child("store", StoreConfig::read);
     let http = root.child("http", HttpConfig::read);
+    let api = root.optional_child("api", ApiConfig::read);
     let log = root.child("log", LogConfig::read);
     let deadline =
         root.child("shutdown", |shutdown| shutdown.duration("deadline", 1_000..=MAX_SHUTDOWN_MS));
@@ -127,8 +146,10 @@ fn read_root(root: &Section<'_>) -> Option<Config> {
         clock,
         policy,
         sinks: sinks.into_iter().collect::<Option<_>>()?,
+        watchdog,
         store,
         http,
+        api,
         log,
         shutdown_deadline_ms: deadline.unwrap_or(DEFAULT_SHUTDOWN_MS),
     })

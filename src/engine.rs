@@ -2,18 +2,29 @@
 //! No tokio, I/O, clock, randomness, logs or metrics; time is an argument, effects are values.
 
 mod beside;
+pub mod change;
 pub mod clock;
 pub mod facts;
 mod guests;
+mod hold;
 pub mod identity;
+pub mod image;
+mod index;
 mod key;
+pub mod look;
+mod look_ahead;
 mod observation;
 pub mod partition;
 pub mod placement;
+#[doc(hidden)]
+pub mod planted;
+mod recovery;
 mod route;
 pub mod rules;
 mod shard;
 pub mod signal;
+mod slab;
+mod split;
 mod table;
 pub mod time;
 mod timers;
@@ -24,11 +35,15 @@ mod wheel;
 #[cfg(test)]
 mod tests;
 
-pub use clock::ClockSettings;
+pub use change::Change;
+pub use clock::{ClockSettings, PartitionClock};
 pub use facts::Facts;
 pub use identity::{Identity, IdentityRef};
+pub use image::ImageError;
+pub use look::Known;
+pub use look_ahead::LOOK_AHEAD;
 pub use partition::{Outlook, Partition, Stats};
-pub use placement::{Audience, ForeignClocks, Reply, Tiding};
+pub use placement::{Audience, ForeignClocks, PartitionId, Reply, Tiding};
 pub use shard::Output;
 pub use signal::{
     Attached, Backlog, BlindReason, ConnectionSequence, Dating, Gap, GapReason, Generation,

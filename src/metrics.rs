@@ -50,6 +50,9 @@ catalogue! {
     DELIVERIES, Counter, "lastseen_deliveries_total", "Attempts to deliver an alert, by sink and outcome.";
     DELIVERY_SECONDS, Histogram, "lastseen_delivery_seconds", "Duration of a delivery attempt, by sink.";
     WAITING, Gauge, "lastseen_waiting_messages", "Alert messages not yet delivered, by sink.";
+    DELIVERY_LETTERS_REMOVED, Counter, "lastseen_delivery_dead_letters_removed_total", "Delivery dead letters removed because newer ones needed the room.";
+    DELIVERY_LETTERS_FAILED, Counter, "lastseen_delivery_dead_letters_failed_total", "Delivery dead letters that could not be written and are written later, by sink.";
+    NOTICES_DROPPED, Counter, "lastseen_delivery_notices_dropped_total", "Notices of a failing or recovered sink that found no room, by sink.";
     FALSE_OFFLINE, Counter, "lastseen_false_offline_total", "Verdicts that a later-read heartbeat proved false.";
     TRANSITIONS, Counter, "lastseen_transitions_total", "Changes of state decided, by source and kind.";
     IDENTITIES, Gauge, "lastseen_identities", "Identities known, by source and state.";
@@ -60,6 +63,11 @@ catalogue! {
     UNJUDGEABLE, Gauge, "lastseen_unjudgeable_identities", "Identities that can't be judged at the moment, by source.";
     BLIND_PARTITIONS, Gauge, "lastseen_blind_partitions", "Partitions whose clock can't advance at the moment, by source and reason.";
     NOT_ADMITTED, Counter, "lastseen_not_admitted_total", "Signals about identities that there was no room for, by source.";
+    JOURNAL_ENTRIES, Counter, "lastseen_journal_entries_total", "Entries of journals that became durable, by source (`fleet`: what concerns no single one).";
+    SNAPSHOTS, Counter, "lastseen_snapshots_total", "Snapshots that became durable, by source.";
+    STORE_FAILURES, Counter, "lastseen_store_failures_total", "Entries that could not be written at once, by source.";
+    OWED, Gauge, "lastseen_owed_messages", "Alert messages that are owed to sinks, by source.";
+    HELD, Gauge, "lastseen_held", "1 while verdicts are held because the service itself is not well, by reason.";
     GAPS, Counter, "lastseen_gaps_total", "Spans in which nothing could be known, by source and reason.";
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use crate::engine::{Attached, BlindReason, Proof, Timestamp};
+use crate::journal::Resume;
 use crate::wire::RawMessage;
 
 pub mod amqp091;
@@ -88,6 +89,8 @@ pub struct PartitionLink {
     pub events: mpsc::Sender<Event>,
     /// What has been done with them.
     pub progress: watch::Receiver<Progress>,
+    /// Where reading goes on; `None`: where the configuration says.
+    pub resume: Option<Resume>,
 }
 
 /// Opens partitions: implemented by the composition root, and by tests.

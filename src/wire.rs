@@ -14,6 +14,8 @@ use crate::engine::rules::Condition;
 use crate::engine::signal::{Generation, Message, Signal, SignalKind};
 use crate::engine::{IdentityRef, Timestamp};
 
+use self::fields::Fields;
+
 pub mod amqp091;
 pub mod amqp10;
 mod body;
@@ -46,7 +48,9 @@ pub fn decode<'a>(
     match raw {
         RawMessage::Amqp10(message) => {
             check_size(message.len())?;
-            meaning::read(&amqp10::fields(message, profile)?, profile, now)
+            let mut fields = Fields::default();
+            amqp10::fields(message, profile, &mut fields)?;
+            meaning::read(&fields, profile, now)
         }
         RawMessage::Amqp091(message) => {
             amqp091::check_quarantine(message)?;
@@ -352,9 +356,19 @@ pub enum RejectReason {
     NoTime,
     /// It ended the client library before we could see it (nested header values).
     Hostile,
+    /// The process ended twice while it was being decoded: it is not decoded again.
+    EndedProcess,
 }
 
 impl Reject {
+    /// Of a message that is not looked at any more.
+    pub fn ended_process() -> Self {
+        Self::new(
+            RejectReason::EndedProcess,
+            "the process ended twice while this was being decoded",
+        )
+    }
+
     fn new(reason: RejectReason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
@@ -372,6 +386,7 @@ impl RejectReason {
             Self::FutureTime => "future_time",
             Self::NoTime => "no_time",
             Self::Hostile => "hostile",
+            Self::EndedProcess => "ended_process",
         }
     }
 }

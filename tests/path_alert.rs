@@ -118,8 +118,15 @@ fn config(connection_string: &str, receiver: SocketAddr, store: &Path) -> Config
             timeout_ms: 5_000,
             ca_file: None,
         }],
-        store: StoreConfig { path: store.to_owned(), dead_letter_bytes: 1 << 20 },
+        watchdog: None,
+        store: StoreConfig {
+            path: store.to_owned(),
+            dead_letter_bytes: 1 << 20,
+            snapshot_interval_ms: 30_000,
+            remote: None,
+        },
         http: HttpConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) },
+        api: None,
         log: LogConfig { level: "warn".to_owned(), format: LogFormat::Text },
         shutdown_deadline_ms: 5_000,
     }

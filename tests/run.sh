@@ -77,6 +77,15 @@ cargo_deny() {
     "$tools/bin/cargo-deny" "$@"
 }
 
+# The shipped program under kills, broken links, a full disk and moved clocks: one campaign at a time, since each wants the
+# machine for itself. Longer ones are run by name (tests/campaign/main.rs).
+campaigns() {
+    local name
+    for name in kill:: points:: disk:: stop:: rabbit::on_a_quorum rabbit::on_a_stream; do
+        cargo test --locked --test campaign "$name" -- --ignored --nocapture --test-threads 1
+    done
+}
+
 # It is read with its private items, so links to them are sound.
 documentation() {
     RUSTDOCFLAGS="-Dwarnings -Arustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items
@@ -95,8 +104,10 @@ else
     section "test parts" test_parts
     section "chart" bash tests/chart.sh
     section "tests" cargo test --locked
+    section "campaigns" campaigns
     section "demo, as in the README" cargo run --locked --release -- demo --devices 300 --interval 500ms --window 2s --duration 15s --json
     section "memory of a million devices" cargo bench --locked --bench memory
+    section "start with a million devices" cargo bench --locked --bench restore
     section "image" bash tests/image.sh
     if [ -e tests/fuzz.sh ]; then
         section "fuzz" bash tests/fuzz.sh "${FUZZ_SECONDS:-20}"

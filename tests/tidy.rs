@@ -10,7 +10,7 @@ use lastseen::metrics::{CATALOGUE, Kind};
 use serde_json::Value;
 
 /// Folders of pure code. Elsewhere a file is pure if its first line says so.
-const PURE_FOLDERS: [&str; 3] = ["engine", "alert", "wire"];
+const PURE_FOLDERS: [&str; 4] = ["engine", "alert", "wire", "journal"];
 
 /// Names that pure code has no use for: they mean I/O, a clock, randomness, logs or metrics.
 const IMPURE: [&str; 13] = [

@@ -3,17 +3,21 @@
 //! Always rendered by a serializer, never by string templates, so that no id or name can change its structure.
 
 use bytes::Bytes;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::engine::{Cause, Millis, ResolvedBy, Timestamp, Transition, TransitionKind};
+use crate::engine::{Cause, Millis, Outage, ResolvedBy, Timestamp, Transition, TransitionKind};
 
 use super::id::{self, AlertId};
 use super::{Alert, Message};
 
 mod path;
+mod self_health;
 mod summary;
+mod watchdog;
 
-pub use path::path_message;
+pub use path::{SEVERITY as PATH_SEVERITY, TYPE as PATH_TYPE, path_message};
+pub use self_health::{TYPE as SELF_TYPE, self_message};
+pub use watchdog::watchdog_message;
 
 /// Upper bound of a body, in bytes: what Standard Webhooks 1.0.0 ("Payload size") recommends as the most.
 pub const MAX_BODY_BYTES: usize = 20_000;
@@ -23,7 +27,7 @@ pub const MAX_BODY_BYTES: usize = 20_000;
 const MAX_NAME_BYTES: usize = 256;
 
 /// Where an outage stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Status {
     /// It is there.
     Firing,
@@ -38,6 +42,15 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Firing, Self::Resolved, Self::Retracted, Self::Amended, Self::Updated];
+
+    /// The status with this name, as [`Status::as_str`] gives it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
     /// What a transition tells about its outage.
     pub fn of(transition: &Transition) -> Self {
         match transition.kind {
@@ -68,11 +81,11 @@ impl Status {
     }
 }
 
-/// The message that tells the sink named `sink` about an alert. `ordinal` tells apart messages of one status
-/// about one outage: 0 for the first.
-pub fn message(alert: &Alert, sink: &str, ordinal: u32) -> Message {
+/// The message that tells the sink named `sink` about an alert.
+pub fn message(alert: &Alert, sink: &str) -> Message {
     let alert_id = AlertId::of(&alert.transition);
-    let message_id = alert_id.message_id(sink, Status::of(&alert.transition), ordinal);
+    let (status, ordinal) = (Status::of(&alert.transition), ordinal(&alert.transition));
+    let message_id = alert_id.message_id(sink, status, ordinal);
     let alert_id = alert_id.to_string();
     let payload = Payload::new(alert, &alert_id, &message_id);
     // Strings, numbers and structs can't fail to serialize into memory; an empty body would be refused by any receiver.
@@ -83,6 +96,19 @@ pub fn message(alert: &Alert, sink: &str, ordinal: u32) -> Message {
         body: Bytes::from(body),
         message_id,
         alert_id,
+    }
+}
+
+/// Tells apart several amendments of one outage: the instant that each found, in its low bits. Everything else is told once.
+fn ordinal(transition: &Transition) -> u32 {
+    match transition.kind {
+        TransitionKind::Amended { .. } => {
+            let found = transition.outage.judged.armed_at.as_ms() & i64::from(u32::MAX);
+            u32::try_from(found).unwrap_or(0)
+        }
+        TransitionKind::Offline
+        | TransitionKind::Resolved { .. }
+        | TransitionKind::Retracted { .. } => 0,
     }
 }
 
@@ -169,7 +195,7 @@ impl<'a> Data<'a> {
             alert_id,
             r#type,
             status: Status::of(transition).as_str(),
-            severity: if outage.route_unproven { "warning" } else { "critical" },
+            severity: severity(outage),
             cause: outage.cause.as_str(),
             summary: summary::of(alert),
             hub: clip(&identity.hub),
@@ -236,16 +262,26 @@ impl Ended {
 /// Dot-delimited, as Standard Webhooks 1.0.0 ("Payload structure") wants it.
 fn event_type(transition: &Transition) -> &'static str {
     match transition.kind {
-        TransitionKind::Offline => match transition.outage.cause {
-            Cause::NeverSeen => "device.never_seen",
-            Cause::Silent | Cause::Disconnected | Cause::ConnectedButSilent | Cause::LastWill => {
-                "device.silent"
-            }
-        },
+        TransitionKind::Offline => outage_type(&transition.outage),
         TransitionKind::Resolved { .. } => "device.recovered",
         TransitionKind::Retracted { .. } => "device.retracted",
         TransitionKind::Amended { .. } => "device.amended",
     }
+}
+
+/// What an outage is called as long as it lasts.
+pub fn outage_type(outage: &Outage) -> &'static str {
+    match outage.cause {
+        Cause::NeverSeen => "device.never_seen",
+        Cause::Silent | Cause::Disconnected | Cause::ConnectedButSilent | Cause::LastWill => {
+            "device.silent"
+        }
+    }
+}
+
+/// How bad an outage is: less, if it may be the route's.
+pub fn severity(outage: &Outage) -> &'static str {
+    if outage.route_unproven { "warning" } else { "critical" }
 }
 
 /// Event time of what is told.

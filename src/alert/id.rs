@@ -1,10 +1,11 @@
 //! Stable ids: pure functions of what was decided, so that a repeat after a crash carries the same one.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::engine::{IdentityRef, Timestamp, Transition};
+use crate::engine::{IdentityRef, Outage, Timestamp, Transition};
 
 use super::body::Status;
 
@@ -14,19 +15,30 @@ const OUTAGE_KIND: &str = "device.silent";
 /// The kind that goes into the id of an alert about a source.
 const PATH_KIND: &str = "path.blind";
 
+/// The kind that goes into the id of an alert about the service itself.
+const SELF_KIND: &str = "self.health";
+
+/// The kind that goes into the ids of the watchdog.
+const WATCHDOG_KIND: &str = "watchdog";
+
 /// Bytes of the hash that are kept: 128 bits, so that a collision among all outages of a fleet is out of the question.
 const ID_BYTES: usize = 16;
 
 /// Names one outage of one identity. The same for all messages about it: firing, resolved, retracted, amended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AlertId([u8; ID_BYTES]);
 
 impl AlertId {
     /// The id of the transition's outage: hash of hub, device, module, kind, and the event time that armed
     /// the deadline as first told.
     pub fn of(transition: &Transition) -> Self {
-        let IdentityRef { hub, device, module } = transition.identity.as_ref();
-        let armed_at = transition.outage.first_armed_at.as_ms().to_be_bytes();
+        Self::of_outage(transition.identity.as_ref(), &transition.outage)
+    }
+
+    /// The same for an outage that is looked at later.
+    pub fn of_outage(identity: IdentityRef<'_>, outage: &Outage) -> Self {
+        let IdentityRef { hub, device, module } = identity;
+        let armed_at = outage.first_armed_at.as_ms().to_be_bytes();
         Self(truncate(hash(&[
             Some(hub.as_bytes()),
             Some(device.as_bytes()),
@@ -41,6 +53,34 @@ impl AlertId {
     pub fn of_path(source: &str, told_at: Timestamp) -> Self {
         let told_at = told_at.as_ms().to_be_bytes();
         Self(truncate(hash(&[Some(source.as_bytes()), Some(PATH_KIND.as_bytes()), Some(&told_at)])))
+    }
+
+    /// The id of an alert about the service itself: why, about which part of it (a sink; empty for all of it), and when
+    /// it was first told. Like that of a source it is made once and kept while the alert is open.
+    pub fn of_self(reason: &str, subject: &str, told_at: Timestamp) -> Self {
+        Self(truncate(hash(&[
+            Some(SELF_KIND.as_bytes()),
+            Some(reason.as_bytes()),
+            Some(subject.as_bytes()),
+            Some(&told_at.as_ms().to_be_bytes()),
+        ])))
+    }
+
+    /// The id that all messages of the watchdog share.
+    pub fn of_watchdog() -> Self {
+        Self(truncate(hash(&[Some(WATCHDOG_KIND.as_bytes())])))
+    }
+
+    /// The `webhook-id` of one message of the watchdog. Its number alone begins again with every process; with the
+    /// instant of sending no two messages share an id.
+    pub fn of_watchdog_message(sink: &str, sequence: u64, sent_at: Timestamp) -> String {
+        let id = truncate(hash(&[
+            Some(WATCHDOG_KIND.as_bytes()),
+            Some(sink.as_bytes()),
+            Some(&sequence.to_be_bytes()),
+            Some(&sent_at.as_ms().to_be_bytes()),
+        ]));
+        format!("msg_{}", Self(id))
     }
 
     /// The `webhook-id` of one message about the outage. Holds no dot, since dots separate what is signed
@@ -76,6 +116,17 @@ pub fn lane(identity: IdentityRef<'_>) -> u64 {
 /// The lane of what is told about a source.
 pub fn path_lane(source: &str) -> u64 {
     u64::from_be_bytes(truncate(hash(&[Some(source.as_bytes())])))
+}
+
+/// The lane of what is told about a part of the service itself.
+pub fn self_lane(subject: &str) -> u64 {
+    u64::from_be_bytes(truncate(hash(&[Some(SELF_KIND.as_bytes()), Some(subject.as_bytes())])))
+}
+
+/// The lane of one message of the watchdog: each has its own, so that one that fails holds no other up.
+pub fn watchdog_lane(sequence: u64) -> u64 {
+    let sequence = sequence.to_be_bytes();
+    u64::from_be_bytes(truncate(hash(&[Some(WATCHDOG_KIND.as_bytes()), Some(&sequence)])))
 }
 
 /// SHA-256 over the fields, each with its presence and length in front: no two lists of fields give the same input.

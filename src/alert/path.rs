@@ -2,6 +2,7 @@
 //!
 //! Silence on a partition that can't be observed flags nobody, so somebody has to be told that nobody is judged there.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ impl Default for PathLimits {
 }
 
 /// Why a partition is in the alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PathReason {
     /// Its clock can't advance.
     Blind(BlindReason),
@@ -119,7 +120,7 @@ impl PartitionSight {
 }
 
 /// What people are told about a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathAlert {
     /// The same from firing to resolved.
     pub id: AlertId,
@@ -185,6 +186,20 @@ impl PathWatch {
             open: None,
             told: BTreeSet::new(),
             told_at_ms: 0,
+        }
+    }
+
+    /// Takes up an alert that an earlier process left open: its partitions count as unwell until they have been seen for long
+    /// enough.
+    pub fn resumed(source: Arc<str>, limits: PathLimits, open: PathAlert) -> Self {
+        let unwell =
+            Watched { reasons: open.reasons.keys().copied().collect(), ..Watched::default() };
+        let named = open.partitions.iter();
+        Self {
+            partitions: named.map(|name| (name.clone(), unwell.clone())).collect(),
+            told: open.partitions.iter().cloned().collect(),
+            open: Some(open),
+            ..Self::new(source, limits)
         }
     }
 

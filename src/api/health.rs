@@ -1,34 +1,15 @@
 //! `/livez`, `/readyz` and `/metrics`: no data of the fleet, no state of its own.
-//!
-//! One request a connection, ten seconds for all of it, and few connections at a time: a caller that stalls costs
-//! little, and can't keep another out for long.
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-/// A probe or a scrape takes milliseconds.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Probes, a scraper, a person: a handful at a time.
-const MAX_CONNECTIONS: usize = 64;
-/// Larger than any probe's request.
-const MAX_REQUEST_BYTES: usize = 16 * 1024;
-/// More than any probe sends.
-const MAX_HEADERS: usize = 64;
-/// Lets descriptors or memory come free before the next accept.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+use super::server::{self, guarded};
 
 /// Whether the service does its work.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -48,54 +29,7 @@ pub struct Health {
 
 /// Answers on `listener` until `stop`; what was begun by then is finished.
 pub async fn serve(listener: TcpListener, health: Health, stop: CancellationToken) {
-    let router = router(health);
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accept(&listener, &slots) => accepted,
-        };
-        match accepted {
-            Ok((stream, slot)) => {
-                let router = router.clone();
-                connections.spawn(async move {
-                    answer(stream, router).await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "can't take a connection for health and metrics");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-            }
-        }
-    }
-    connections.close();
-    connections.wait().await;
-}
-
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
-}
-
-async fn answer(stream: TcpStream, router: Router) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_TIMEOUT)
-        .max_buf_size(MAX_REQUEST_BYTES)
-        .max_headers(MAX_HEADERS)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match tokio::time::timeout(REQUEST_TIMEOUT, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a health or metrics request broke off"),
-        Err(_) => tracing::debug!("a health or metrics request took too long"),
-    }
+    server::serve(listener, router(health), "http", stop).await;
 }
 
 fn router(health: Health) -> Router {
@@ -122,20 +56,12 @@ fn readyz(readiness: &Readiness) -> impl IntoResponse {
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string())
 }
 
-/// Forbids browsers to guess a type and caches to keep the answer.
-fn guarded(response: impl IntoResponse) -> Response {
-    let mut response = response.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio::task::JoinHandle;
 
     use super::*;

@@ -32,18 +32,7 @@ impl HttpConfig {
     }
 
     pub(super) fn read(section: &Section<'_>) -> Self {
-        let listen = section.text("listen").and_then(|text| {
-            let address = text.parse().ok();
-            if address.is_none() {
-                section.problem(
-                    "listen",
-                    Some(text),
-                    "is no address with a port",
-                    "write ADDRESS:PORT, for example 127.0.0.1:8080 or [::]:8080",
-                );
-            }
-            address
-        });
+        let listen = section.address("listen", "127.0.0.1:8080 or [::]:8080");
         Self { listen: listen.unwrap_or(DEFAULT_LISTEN) }
     }
 }

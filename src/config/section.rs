@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -227,6 +228,17 @@ impl<'a> Section<'a> {
             self.problem(key, Some(text), "is not known", format!("write {}", words.join(" or ")));
         }
         found.map(|(_, meaning)| *meaning)
+    }
+
+    /// An address with a port; `example` shows some.
+    pub(super) fn address(&self, key: &'static str, example: &str) -> Option<SocketAddr> {
+        let text = self.text(key)?;
+        let address = text.parse().ok();
+        if address.is_none() {
+            let remedy = format!("write ADDRESS:PORT, for example {example}");
+            self.problem(key, Some(text), "is no address with a port", remedy);
+        }
+        address
     }
 
     /// A path, from the folder of the configuration file unless it is absolute.

@@ -8,6 +8,9 @@ use super::*;
 use crate::engine::rules::{Condition, Pattern, ProofOfLife};
 use crate::wire::{EventTimeFrom, FieldFrom, HubName};
 
+mod store;
+mod watchdog;
+
 const EXAMPLE: &str = include_str!("example.yaml");
 const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const CONNECTION: &str = "Endpoint=sb://h.servicebus.windows.net/;SharedAccessKeyName=n;\
@@ -25,6 +28,7 @@ impl Folder {
         folder.write("lab.uri", "amqp://user:password@host:5672/vhost\n");
         folder.write("ops.whsec", WHSEC);
         folder.write("ops-old.whsec", WHSEC);
+        folder.write("store.options", "region=eu-north-1\n");
         folder.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
         folder
     }
@@ -104,7 +108,7 @@ log: { level: info, format: text }
     assert_eq!(hub.auth, EventHubsAuth::CbsSas);
     let SourceKind::Amqp091(lab) = &config.sources[1].kind else { panic!("not a queue") };
     assert_eq!(lab.event_time, EventTimeFrom::TrustedHeader);
-    assert_eq!((lab.prefetch, lab.create), (300, false));
+    assert_eq!((lab.prefetch, lab.create), (1_000, false));
     assert_eq!(config.policy.default.window_ms, 60_000);
     let gateway = &config.policy.rules[1];
     assert_eq!(gateway.module, Some(Pattern::Glob("sensor".into())));
@@ -330,6 +334,40 @@ fn a_policy_that_may_do_everything_is_warned_about() {
                 rules: { default: { window: 60s } }";
     let loaded = folder.load(yaml).unwrap_or_else(|e| panic!("{e}"));
     assert!(loaded.warnings[0].contains("use one with Listen only"), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn the_api_is_off_unless_asked_for_and_listens_on_loopback_only() {
+    let folder = Folder::new();
+    assert_eq!(folder.config(&with("")).api, None);
+    for (yaml, listen) in [
+        ("api: {}", "127.0.0.1:8081"),
+        ("api: { listen: 127.0.0.9:0 }", "127.0.0.9:0"),
+        ("api: { listen: '[::1]:1' }", "[::1]:1"),
+    ] {
+        let listen = listen.parse().expect("an address");
+        assert_eq!(folder.config(&with(yaml)).api, Some(ApiConfig { listen }));
+    }
+    for open in ["0.0.0.0:8081", "[::]:8081", "10.0.0.1:8081", "[::ffff:127.0.0.1]:1"] {
+        let all = folder.mistakes(&with(&format!("api: {{ listen: '{open}' }}"))).join("\n");
+        let expected = format!("api.listen: value '{open}': is no loopback address");
+        assert!(all.contains(&expected) && all.contains("token"), "{all}");
+    }
+}
+
+#[test]
+fn more_sinks_than_are_watched_are_refused() {
+    let folder = Folder::new();
+    let sinks = |count: usize| {
+        let sink = |n| {
+            format!(
+                "  - {{ name: s{n}, type: webhook, url: 'https://h', secret_file: ops.whsec }}\n"
+            )
+        };
+        with(&format!("sinks:\n{}", (0..count).map(sink).collect::<String>()))
+    };
+    assert!(folder.load(&sinks(32)).is_ok());
+    assert!(folder.mistakes(&sinks(33)).join("").contains("sinks: value '33': are too many sinks"));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What stands beside the records: facts that most identities don't have, keyed by slot.
 
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::Facts;
+use super::placement::PartitionId;
 use super::signal::ConnectionSequence;
 use super::table::Slot;
 use super::time::{Millis, Timestamp};
@@ -17,7 +19,7 @@ pub(crate) const MAX_JUDGED: usize = 4;
 pub(crate) const MAX_CROSSINGS: usize = 8;
 
 /// A verdict, as long as it can be disproved.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Verdict {
     pub(crate) outage: Outage,
     /// Event time of what ended the outage; `None` while it lasts.
@@ -25,7 +27,7 @@ pub(crate) struct Verdict {
 }
 
 /// A heartbeat later than its own deadline, which the clock has not reached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Crossing {
     pub(crate) judged: Judged,
     pub(crate) last_signal: Option<LastSignal>,
@@ -33,7 +35,7 @@ pub(crate) struct Crossing {
 }
 
 /// The hub's last word about the connection of an identity.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Connection {
     pub(crate) sequence: ConnectionSequence,
     pub(crate) connected: bool,
@@ -41,14 +43,14 @@ pub(crate) struct Connection {
 }
 
 /// Another partition on which an identity is heard, and when it was last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sighting {
-    pub(crate) partition: u16,
+    pub(crate) partition: PartitionId,
     pub(crate) at: Timestamp,
 }
 
 /// Where a multiply heard identity is heard.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Elsewhere {
     /// Last sighting on this partition itself.
     pub(crate) here: Timestamp,
@@ -66,9 +68,11 @@ pub(crate) struct Beside {
     pub(crate) last_wills: BTreeMap<Slot, Timestamp>,
     /// Judged modules of a device.
     pub(crate) modules: BTreeMap<Slot, Vec<Slot>>,
+    /// Judged modules whose device is not known.
+    pub(crate) orphans: BTreeSet<Slot>,
     pub(crate) elsewhere: BTreeMap<Slot, Elsewhere>,
     /// The partition that judges a guest.
-    pub(crate) homes: BTreeMap<Slot, u16>,
+    pub(crate) homes: BTreeMap<Slot, PartitionId>,
 }
 
 impl Beside {
@@ -119,7 +123,8 @@ impl Beside {
         self.crossings.remove(&slot);
         self.connections.remove(&slot);
         self.last_wills.remove(&slot);
-        self.modules.remove(&slot);
+        self.orphans.extend(self.modules.remove(&slot).unwrap_or_default());
+        self.orphans.remove(&slot);
         self.elsewhere.remove(&slot);
         self.homes.remove(&slot);
     }

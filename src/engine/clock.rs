@@ -4,9 +4,13 @@
 use super::observation::{Observation, RouteLag};
 use super::signal::{Attached, Backlog, BlindReason, Dating, Gap, GapReason, Proof};
 use super::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// How far a gap may end after a message that is read live: more than any route lag, and less than a clock that is wrong.
+const MAX_AHEAD_MS: Millis = 300_000;
 
 /// Settings of the clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockSettings {
     /// Allowance for reordering, route lag and skew between the hub's machines.
     pub allowance_ms: Millis,
@@ -25,7 +29,7 @@ pub(crate) struct Advance {
     pub(crate) to: Option<Timestamp>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     /// No receiver.
     Detached,
@@ -35,8 +39,9 @@ enum Phase {
     Live,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct PartitionClock {
+/// Its state can be stored and taken up again; it is nobody else's to read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionClock {
     settings: ClockSettings,
     clock: Timestamp,
     /// The last instant of which something is known: a message, a proof, the attach of an unbroken span.
@@ -48,9 +53,32 @@ pub(crate) struct PartitionClock {
     route_lag: RouteLag,
     gap_end: Timestamp,
     observation: Observation,
+    /// Since the last attachment others may have taken messages: what was known before they came.
+    shared_from: Option<Timestamp>,
+    /// What messages are dated by at the moment.
+    dating: Dating,
+    /// Proofs come on this partition.
+    is_proven: bool,
 }
 
 impl PartitionClock {
+    /// As it was stored, under today's settings: nothing is attached.
+    pub(crate) fn restored(self, settings: ClockSettings) -> Self {
+        let mut clock = Self { settings, ..self };
+        clock.blind_by(BlindReason::LinkDown);
+        clock
+    }
+
+    /// The last message applied: its place in the log.
+    pub fn position(&self) -> Option<i64> {
+        self.last_sequence
+    }
+
+    /// What tells the log apart from another one under its name; `None` for queues.
+    pub fn stream(&self) -> Option<u64> {
+        self.stream
+    }
+
     pub(crate) fn new(settings: ClockSettings) -> Self {
         Self {
             settings,
@@ -63,11 +91,21 @@ impl PartitionClock {
             route_lag: RouteLag::default(),
             gap_end: Timestamp::MIN,
             observation: Observation::default(),
+            shared_from: None,
+            dating: Dating::EventTime,
+            is_proven: false,
         }
     }
 
     pub(crate) fn clock(&self) -> Timestamp {
         self.clock
+    }
+
+    /// From when on timers have to be armed: the clock, or where it would begin. `None`: nothing was read.
+    pub(crate) fn wheels_from(&self) -> Option<Timestamp> {
+        let known = self.known_until.minus(self.settings.allowance_ms);
+        let from = if self.clock > Timestamp::MIN { self.clock } else { known };
+        (from > Timestamp::MIN).then_some(from)
     }
 
     pub(crate) fn settings(&self) -> ClockSettings {
@@ -120,19 +158,23 @@ impl PartitionClock {
             self.last_sequence = None;
         }
         self.stream = attached.stream;
+        self.dating = attached.dating;
         self.blind = None;
         if unbroken {
             self.phase = Phase::Live;
             return Advance::default();
         }
+        let shared_from = self.shared_from.take();
         let reason = match (first_time, same_stream, aged_out, attached.dating) {
             (true, ..) => None,
+            (false, ..) if shared_from.is_some() => Some(GapReason::Shared),
             (false, false, ..) => Some(GapReason::StreamReset),
             (false, true, true, _) => Some(GapReason::AgedOut),
             (false, true, false, Dating::Receipt) => Some(GapReason::Undated),
             (false, true, false, Dating::EventTime) => None,
         };
-        let from = self.known_until;
+        let is_dated = |from: &Timestamp| *from > Timestamp::MIN;
+        let from = shared_from.filter(is_dated).unwrap_or(self.known_until);
         self.phase = Phase::CatchUp { attached, left: attached.backlog, from, tail: reason };
         self.finish_catch_up_if_done()
     }
@@ -140,6 +182,9 @@ impl PartitionClock {
     /// The partition can't be observed from now on.
     pub(crate) fn blind_by(&mut self, reason: BlindReason) {
         self.blind = Some(reason);
+        if reason == BlindReason::Shared {
+            self.shared_from.get_or_insert(self.known_until);
+        }
         match (self.phase, reason) {
             // The attachment goes on; only its clock stands.
             (
@@ -149,6 +194,7 @@ impl PartitionClock {
                 | BlindReason::Starved
                 | BlindReason::Stalled
                 | BlindReason::Throttled
+                | BlindReason::RouteUnproven
                 | BlindReason::Lagging,
             ) => {}
             // What was left of the backlog is read again after the next attach.
@@ -175,6 +221,7 @@ impl PartitionClock {
         let mut advance = Advance::default();
         if let Phase::CatchUp { attached, tail, .. } = &mut self.phase
             && attached.dating == Dating::EventTime
+            && *tail != Some(GapReason::Shared)
         {
             let hole = at.since(self.known_until) > self.settings.bridge_ms;
             let reason = match tail.take() {
@@ -190,7 +237,7 @@ impl PartitionClock {
         }
         let repeated =
             self.stream.is_some() && self.last_sequence.is_some_and(|last| sequence <= last);
-        if !repeated && !self.stands() {
+        if !repeated && !self.stands() && !self.waits_for_proof() {
             advance.to = self.target(at.minus(self.settings.allowance_ms));
         }
         advance
@@ -206,6 +253,9 @@ impl PartitionClock {
         self.last_sequence = Some(self.last_sequence.map_or(sequence, |last| last.max(sequence)));
         if let Some(at) = event_time {
             self.known_until = self.known_until.max(at);
+            if self.is_live() {
+                self.come_back_to(at);
+            }
             if let Some(append) = append_time {
                 self.route_lag.observe(append.since(at), append);
             }
@@ -227,6 +277,7 @@ impl PartitionClock {
         if self.phase != Phase::Live || self.blind.is_some() || !applied {
             return None;
         }
+        self.is_proven = true;
         let lag_ms = self.route_lag.largest_ms(proof.at).max(self.settings.allowance_ms);
         self.known_until = self.known_until.max(proof.at.minus(lag_ms));
         self.target(proof.at.minus(lag_ms))
@@ -235,6 +286,21 @@ impl PartitionClock {
     /// Everything due up to `clock` has been fired.
     pub(crate) fn set(&mut self, clock: Timestamp) {
         self.clock = self.clock.max(clock);
+    }
+
+    /// Whether only proofs move the clock: what is dated by its receipt is dated too late if this process did not read in
+    /// time, and then says nothing about who is still to be read behind it. A proof comes after all of that.
+    fn waits_for_proof(&self) -> bool {
+        self.dating == Dating::Receipt && self.is_proven
+    }
+
+    /// What is read live has happened by now. A gap that ends long after it was dated by a wall clock that was ahead.
+    fn come_back_to(&mut self, at: Timestamp) {
+        for instant in [&mut self.gap_end, &mut self.known_until] {
+            if instant.since(at) > MAX_AHEAD_MS {
+                *instant = at;
+            }
+        }
     }
 
     /// Whether the clock stands whatever is read.
@@ -263,8 +329,9 @@ impl PartitionClock {
         self.phase = Phase::Live;
         let mut advance = Advance::default();
         let until = attached.at.max(self.known_until);
-        let undated = attached.dating == Dating::Receipt;
-        let known = if undated { from } else { self.known_until };
+        // What others took may be dated anywhere up to the attachment.
+        let unplaced = attached.dating == Dating::Receipt || tail == Some(GapReason::Shared);
+        let known = if unplaced { from } else { self.known_until };
         let too_far = attached.at.since(known) > self.settings.bridge_ms;
         if known > Timestamp::MIN
             && let Some(reason) = tail.or(too_far.then_some(GapReason::Tail))
@@ -280,7 +347,7 @@ impl PartitionClock {
         advance
     }
 
-    fn declare(&mut self, gap: Gap) {
+    pub(crate) fn declare(&mut self, gap: Gap) {
         self.gap_end = self.gap_end.max(gap.until);
         self.observation.note(gap);
     }

@@ -2,10 +2,11 @@
 
 use super::signal::Generation;
 use super::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// What is known of one identity. [`Facts::merge`] is commutative and idempotent, and associative as long as the
 /// messages of two generations don't overlap in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Event time of the last create notification; [`Timestamp::MIN`] if none.
     pub created_at: Timestamp,

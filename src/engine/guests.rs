@@ -1,9 +1,10 @@
 //! A shard's part in placement: what it answers when another partition asks, and what it makes of an answer.
 
 use super::beside::{Elsewhere, Sighting};
+use super::change::Change;
 use super::facts::Facts;
 use super::key::Key;
-use super::placement::{Audience, Reply, Tiding};
+use super::placement::{Audience, PartitionId, Reply, Tiding};
 use super::shard::{Context, Output, Shard};
 use super::table::{Slot, State, flag};
 use super::time::{Millis, Timestamp};
@@ -16,8 +17,8 @@ impl Shard {
     /// who judges from now on.
     pub(crate) fn told(
         &mut self,
-        key: &Key,
-        from: u16,
+        key: &Key<'_>,
+        from: PartitionId,
         facts: &Facts,
         context: Context<'_>,
         out: &mut Output,
@@ -44,7 +45,10 @@ impl Shard {
         let settled =
             matches!(self.table.record(slot).state, State::Pending | State::Online | State::Late)
                 && self.table.record(slot).flags & flag::CROSSING == 0;
-        if heard_there && !placed_here && settled {
+        let given_up = heard_there && !placed_here && settled;
+        let identity = self.identity(slot, context.hubs);
+        out.changes.push(Change::Told { identity, from, facts: *facts, here, given_up });
+        if given_up {
             self.forget(slot);
             return Reply::Yours(known);
         }
@@ -57,8 +61,8 @@ impl Shard {
     /// What was asked about `key` has been answered by `by`.
     pub(crate) fn answered(
         &mut self,
-        key: &Key,
-        by: u16,
+        key: &Key<'_>,
+        by: PartitionId,
         reply: Reply,
         context: Context<'_>,
         out: &mut Output,
@@ -66,19 +70,21 @@ impl Shard {
         let Some(slot) = self.table.find(key) else {
             return;
         };
+        let ends_guesthood = self.beside.homes.get(&slot) == Some(&by);
+        if reply != Reply::Unknown || ends_guesthood {
+            let identity = self.identity(slot, context.hubs);
+            out.changes.push(Change::Answered { identity, by, reply });
+        }
         match reply {
-            Reply::Mine(_) => {
-                self.clear_put_off(slot);
-                self.table.record_mut(slot).flags |= flag::GUEST;
-                self.beside.homes.insert(slot, by);
-            }
+            Reply::Mine(_) => self.become_guest(slot, by),
             Reply::Yours(facts) => {
                 self.become_home(slot);
                 self.learn(slot, &facts, context, out);
                 self.arm_next(slot, context);
             }
+            Reply::Later => self.wait_for(slot, by),
             Reply::Unknown => {
-                if self.beside.homes.get(&slot) == Some(&by) {
+                if ends_guesthood {
                     self.become_home(slot);
                     self.arm_next(slot, context);
                     // It may have given the identity up to a third partition.
@@ -102,9 +108,10 @@ impl Shard {
         &self,
         slot: Slot,
         deadline: Timestamp,
+        never_heard: bool,
         context: Context<'_>,
     ) -> bool {
-        if self.table.record(slot).state == State::Pending {
+        if never_heard {
             return context.foreign.least() >= deadline;
         }
         let placed_ms = self.terms(slot, context).window_ms * PLACED_WINDOWS;
@@ -116,7 +123,7 @@ impl Shard {
         })
     }
 
-    fn note_sighting(&mut self, slot: Slot, sighting: Sighting, here: Timestamp) {
+    pub(crate) fn note_sighting(&mut self, slot: Slot, sighting: Sighting, here: Timestamp) {
         let elsewhere = self
             .beside
             .elsewhere
@@ -129,7 +136,25 @@ impl Shard {
         self.table.record_mut(slot).flags |= flag::ELSEWHERE;
     }
 
-    fn become_home(&mut self, slot: Slot) {
+    /// Whoever can't answer yet may have heard the identity as late as this partition has.
+    pub(crate) fn wait_for(&mut self, slot: Slot, partition: PartitionId) {
+        let at = self.table.record(slot).last_seen;
+        if at > Timestamp::MIN {
+            self.note_sighting(slot, Sighting { partition, at }, at);
+        }
+    }
+
+    pub(crate) fn become_guest(&mut self, slot: Slot, home: PartitionId) {
+        self.clear_put_off(slot);
+        if self.table.record(slot).state == State::Late {
+            // How late it is, is for its home to say.
+            self.set_state(slot, State::Online);
+        }
+        self.table.record_mut(slot).flags |= flag::GUEST;
+        self.beside.homes.insert(slot, home);
+    }
+
+    pub(crate) fn become_home(&mut self, slot: Slot) {
         self.beside.homes.remove(&slot);
         self.table.record_mut(slot).flags &= !flag::GUEST;
     }

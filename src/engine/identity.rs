@@ -1,5 +1,6 @@
 //! Who a signal is about: `(hub, device, module?)`.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,8 +19,16 @@ pub struct IdentityRef<'a> {
     pub module: Option<&'a str>,
 }
 
+impl IdentityRef<'_> {
+    /// Owns it.
+    pub fn to_owned(self) -> Identity {
+        let Self { hub, device, module } = self;
+        Identity { hub: hub.into(), device: device.into(), module: module.map(Into::into) }
+    }
+}
+
 /// An owned identity, as a transition carries it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// Name of the IoT Hub, lower-case.
     pub hub: Arc<str>,
@@ -77,10 +86,13 @@ pub fn check_id(id: &str) -> Result<(), IdError> {
     if id.len() > MAX_ID_BYTES {
         return Err(IdError::TooLong(id.len()));
     }
-    match id.bytes().position(|b| !(0x20..=0x7e).contains(&b)) {
-        Some(at) => Err(IdError::NotAscii(at)),
-        None => Ok(()),
+    let is_printable = |byte: u8| (0x20..=0x7e).contains(&byte);
+    // Without a way out in between, all bytes are looked at together.
+    if id.bytes().fold(true, |all, byte| all & is_printable(byte)) {
+        return Ok(());
     }
+    let at = id.bytes().position(|byte| !is_printable(byte));
+    Err(IdError::NotAscii(at.unwrap_or(0)))
 }
 
 #[cfg(test)]

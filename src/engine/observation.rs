@@ -1,5 +1,6 @@
 //! How slow the route into a partition is, and how much of it was not observed.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 use super::signal::Gap;
@@ -11,7 +12,7 @@ const MAX_ROUTE_LAG_MS: Millis = 30_000;
 const ROUTE_LAG_MEMORY_MS: Millis = 600_000;
 
 /// The largest append time minus ingress time of the last minutes, in two buckets.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub(crate) struct RouteLag {
     bucket: Option<i64>,
     current_ms: Millis,
@@ -42,7 +43,7 @@ impl RouteLag {
 }
 
 /// Gaps of the last hour, to know how much of it was not observed. Bounded: neighbours are joined, the oldest go first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Observation {
     gaps: VecDeque<(Timestamp, Timestamp)>,
 }

@@ -8,10 +8,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::change::Change;
 use super::clock::{Advance, ClockSettings, PartitionClock};
 use super::identity::IdentityRef;
 use super::key::Key;
-use super::placement::{Audience, ForeignClocks, Reply, Tiding};
+use super::look_ahead::LOOK_AHEAD;
+use super::placement::{Audience, ForeignClocks, PartitionId, Reply, Tiding};
 use super::route::RouteWitness;
 use super::rules::Policy;
 use super::shard::{Context, Output, Shard};
@@ -27,34 +29,41 @@ pub const MAX_SHARD_IDENTITIES: usize = 262_144;
 /// ("IoT Hub quotas and throttling"), some 2 GB. What comes beyond is not admitted, and counted.
 pub const MAX_SHARDS: usize = 64;
 
-/// Messages looked ahead at: as many loads from memory as a processor has under way at a time, and some more.
-pub const LOOK_AHEAD: usize = 32;
-
 /// The most hubs whose devices one partition can carry: 16 bits in a record.
 const MAX_HUBS: usize = 65_535;
 
 /// The engine of one partition.
 pub struct Partition {
-    policy: Arc<Policy>,
-    clock: PartitionClock,
-    hubs: Vec<Arc<str>>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) clock: PartitionClock,
+    pub(super) hubs: Vec<Arc<str>>,
     hub_numbers: BTreeMap<Arc<str>, u16>,
-    shards: Vec<Shard>,
+    pub(super) shards: Vec<Shard>,
     /// Shard of each value of the top bits of the hash; its length is a power of two.
-    directory: Vec<usize>,
+    pub(super) directory: Vec<usize>,
     /// Number of leading bits that tell a shard from its sibling.
-    depths: Vec<u32>,
-    hasher: foldhash::fast::FixedState,
-    route: RouteWitness,
+    pub(super) depths: Vec<u32>,
+    pub(super) hasher: foldhash::fast::FixedState,
+    /// Of the hasher: stored with what was hashed by it.
+    pub(super) seed: u64,
+    pub(super) route: RouteWitness,
     foreign: ForeignClocks,
+    /// When other partitions of the same source were last heard of anybody of the hub.
+    pub(super) heard_elsewhere: Option<Timestamp>,
+    /// The clock is on its way by a proof, and not because of a message.
+    by_proof: bool,
+    /// A verdict is due by proof that may be the route's fault: the clock stands until somebody is heard.
+    pub(super) is_held: bool,
     /// Where the clock is on its way to.
-    goal: Option<Timestamp>,
+    pub(super) goal: Option<Timestamp>,
     /// Decisions of the tick that is being fired, in order, and the next one.
-    decisions: Vec<(usize, Decision)>,
-    next_decision: usize,
+    pub(super) decisions: Vec<(usize, Decision)>,
+    pub(super) next_decision: usize,
     found: Vec<u32>,
-    capacity: usize,
-    max_shards: usize,
+    pub(super) capacity: usize,
+    pub(super) max_shards: usize,
+    keeps_messages: bool,
+    planted: Option<super::planted::Planted>,
 }
 
 /// What a partition looks like from outside.
@@ -102,15 +111,32 @@ impl Partition {
             directory: vec![0],
             depths: vec![0],
             hasher,
+            seed,
             route: RouteWitness::default(),
             foreign: ForeignClocks::default(),
+            heard_elsewhere: None,
+            by_proof: false,
+            is_held: false,
             goal: None,
             decisions: Vec::new(),
             next_decision: 0,
             found: Vec::new(),
             capacity: MAX_SHARD_IDENTITIES,
             max_shards: MAX_SHARDS,
+            keeps_messages: false,
+            planted: None,
         }
+    }
+
+    /// The partition has no log from which messages could be read again: [`Output::changes`] has what each says.
+    pub fn without_log(self) -> Self {
+        Self { keeps_messages: true, ..self }
+    }
+
+    /// Plants a mistake, for tests of tests.
+    #[doc(hidden)]
+    pub fn plant(&mut self, planted: super::planted::Planted) {
+        self.planted = Some(planted);
     }
 
     /// Shards of another size, so that a test needs no million identities.
@@ -133,7 +159,8 @@ impl Partition {
     /// Nothing unread remains on the partition. Without effect unless it holds for what was applied.
     pub fn prove(&mut self, proof: Proof) {
         if let Some(to) = self.clock.prove(proof) {
-            self.goal = Some(to);
+            self.goal = Some(self.goal.map_or(to, |goal| goal.max(to)));
+            self.by_proof = true;
         }
     }
 
@@ -144,6 +171,8 @@ impl Partition {
 
     /// A message is about to be applied: what it makes due has to be fired first.
     pub fn prepare(&mut self, message: &Message<'_>, out: &mut Output) {
+        self.end_hold(message.event_time, out);
+        self.by_proof = self.is_held;
         let advance = self.clock.before(message.sequence, message.event_time);
         self.advance(advance, out);
     }
@@ -160,6 +189,11 @@ impl Partition {
                     return false;
                 }
                 let (shard, decision) = self.decisions[self.next_decision];
+                if self.by_proof && self.may_be_the_routes(shard, decision) {
+                    self.is_held = true;
+                    return true;
+                }
+                self.is_held = false;
                 self.next_decision += 1;
                 if self.with_shard(shard, |shard, context| shard.decide(decision, context, out)) {
                     left -= 1;
@@ -183,7 +217,7 @@ impl Partition {
     /// Applies a message that was prepared, after everything it made due was fired.
     pub fn apply(&mut self, message: &Message<'_>, out: &mut Output) {
         debug_assert!(
-            self.goal.is_none(),
+            self.goal.is_none() || self.is_held,
             "a message may be applied only after fire() has returned true"
         );
         if let (Some(signal), Some(at)) = (&message.signal, message.event_time) {
@@ -207,10 +241,18 @@ impl Partition {
         if self.clock.clock() == Timestamp::MIN {
             self.start_wheels(at);
         }
-        let key = Key::new(hub, signal.identity.device, signal.identity.module);
-        let hash = key.device_hash(&self.hasher);
+        let Signal { identity, .. } = signal;
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let hash = key.device_hash();
         self.route.heard(hub, hash, at);
         let index = self.shard_of(hash);
+        let is_beat = matches!(signal.kind, SignalKind::Telemetry) && identity.module.is_none();
+        if is_beat
+            && !self.keeps_messages
+            && self.shards[index].beat(&key, signal, at, sequence, &self.policy)
+        {
+            return;
+        }
         let full =
             self.shards.len() >= self.max_shards && self.shards[index].table.len() >= self.capacity;
         self.with_shard(index, |shard, context| {
@@ -229,70 +271,36 @@ impl Partition {
         }
     }
 
-    /// Reads what applying signals about these identities will need. It changes nothing: index, records and ids are brought
-    /// into the processor's cache by loads that don't wait for one another, where applying message after message would wait
-    /// for each. Returns the sum of what it read, so that the reads are not left out. At most [`LOOK_AHEAD`] are looked at.
-    pub fn look_ahead<'a>(&self, identities: impl Iterator<Item = IdentityRef<'a>>) -> u64 {
-        let mut hashes = [(0, 0); LOOK_AHEAD];
-        let mut known = 0;
-        for identity in identities.take(LOOK_AHEAD) {
-            let Some(&hub) = self.hub_numbers.get(identity.hub) else { continue };
-            let key = Key::new(hub, identity.device, identity.module);
-            let shard = self.shard_of(key.device_hash(&self.hasher));
-            hashes[known] = (shard, key.hash(&self.hasher));
-            known += 1;
-        }
-        let mut probable = [(0, 0); LOOK_AHEAD];
-        let mut count = 0;
-        for &(shard, hash) in &hashes[..known] {
-            if let Some(slot) = self.shards[shard].table.candidate(hash) {
-                probable[count] = (shard, slot);
-                count += 1;
-            }
-        }
-        let mut ids = [(0, 0); LOOK_AHEAD];
-        for (id, &(shard, slot)) in ids.iter_mut().zip(&probable[..count]) {
-            *id = (shard, self.shards[shard].table.record(slot).id_at);
-        }
-        let first_byte = |&(shard, id_at): &(usize, u32)| {
-            u64::from(self.shards[shard].table.first_id_byte(id_at))
-        };
-        ids[..count].iter().map(first_byte).sum()
-    }
-
     /// Another partition tells what it knows of an identity.
     pub fn told(
         &mut self,
         identity: IdentityRef<'_>,
-        from: u16,
+        from: PartitionId,
         facts: &super::facts::Facts,
         out: &mut Output,
     ) -> Reply {
-        let Some(&hub) = self.hub_numbers.get(identity.hub) else {
+        let Some(hub) = self.known_hub(identity.hub) else {
             return Reply::Unknown;
         };
-        let key = Key::new(hub, identity.device, identity.module);
-        let index = self.shard_of(key.device_hash(&self.hasher));
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let index = self.shard_of(key.device_hash());
         self.with_shard(index, |shard, context| shard.told(&key, from, facts, context, out))
     }
 
     /// Partition `by` has answered what this one told about an identity.
-    pub fn answered(&mut self, identity: IdentityRef<'_>, by: u16, reply: Reply, out: &mut Output) {
-        let Some(&hub) = self.hub_numbers.get(identity.hub) else {
+    pub fn answered(
+        &mut self,
+        identity: IdentityRef<'_>,
+        by: PartitionId,
+        reply: Reply,
+        out: &mut Output,
+    ) {
+        let Some(hub) = self.known_hub(identity.hub) else {
             return;
         };
-        let key = Key::new(hub, identity.device, identity.module);
-        let index = self.shard_of(key.device_hash(&self.hasher));
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let index = self.shard_of(key.device_hash());
         self.with_shard(index, |shard, context| shard.answered(&key, by, reply, context, out));
-    }
-
-    /// The state of an identity, and the instant of its last proof of life if it was heard.
-    pub fn state(&self, identity: IdentityRef<'_>) -> Option<(State, Option<Timestamp>)> {
-        let &hub = self.hub_numbers.get(identity.hub)?;
-        let key = Key::new(hub, identity.device, identity.module);
-        let shard = &self.shards[self.shard_of(key.device_hash(&self.hasher))];
-        let record = shard.table.record(shard.table.find(&key)?);
-        Some((record.state, (record.last_seen > Timestamp::MIN).then_some(record.last_seen)))
     }
 
     /// What it looks like from outside.
@@ -305,7 +313,7 @@ impl Partition {
         }
         Stats {
             clock: self.clock.clock(),
-            blind: self.clock.blind(),
+            blind: self.blind_reason(),
             live: self.clock.is_live(),
             identities,
             unjudgeable: self.shards.iter().map(|shard| shard.unjudgeable).sum(),
@@ -319,7 +327,7 @@ impl Partition {
     pub fn outlook(&self) -> Outlook {
         Outlook {
             clock: self.clock.clock(),
-            blind: self.clock.blind(),
+            blind: self.blind_reason(),
             next_deadline: self.next_deadline(),
         }
     }
@@ -329,6 +337,11 @@ impl Partition {
         Some(Timestamp::from_ms(tick.saturating_mul(self.clock.settings().tick_ms)))
     }
 
+    /// Its clock with everything that moves it, for a journal.
+    pub fn clock_image(&self) -> PartitionClock {
+        self.clock.clone()
+    }
+
     /// Its clock.
     pub fn clock(&self) -> Timestamp {
         self.clock.clock()
@@ -336,11 +349,12 @@ impl Partition {
 
     /// Why its clock can't advance, if it can't.
     pub fn blind_reason(&self) -> Option<BlindReason> {
-        self.clock.blind()
+        self.clock.blind().or(self.is_held.then_some(BlindReason::RouteUnproven))
     }
 
-    fn advance(&mut self, advance: Advance, out: &mut Output) {
+    pub(super) fn advance(&mut self, advance: Advance, out: &mut Output) {
         out.gaps.extend(advance.gap);
+        out.changes.extend(advance.gap.map(Change::Gap));
         if let Some(to) = advance.to {
             self.goal = Some(self.goal.map_or(to, |goal| goal.max(to)));
         }
@@ -358,9 +372,9 @@ impl Partition {
         for index in 0..self.shards.len() {
             found.clear();
             self.shards[index].wheel.take(tick, &mut found);
-            for &slot in &found {
+            for some in found.chunks(LOOK_AHEAD) {
                 self.with_shard(index, |shard, context| {
-                    shard.visit(slot, tick, context, &mut decisions)
+                    shard.visit_all(some, tick, context, &mut decisions);
                 });
             }
             self.decisions.extend(decisions.drain(..).map(|decision| (index, decision)));
@@ -370,9 +384,7 @@ impl Partition {
         let shards = &self.shards;
         self.decisions.sort_by(|(shard_a, a), (shard_b, b)| {
             a.deadline.cmp(&b.deadline).then_with(|| {
-                let (a, b) =
-                    (shards[*shard_a].table.ids(a.slot), shards[*shard_b].table.ids(b.slot));
-                a.cmp(&b)
+                shards[*shard_a].table.compare_ids(a.slot, &shards[*shard_b].table, b.slot)
             })
         });
     }
@@ -389,22 +401,45 @@ impl Partition {
         self.shards.iter().filter_map(|shard| shard.wheel.next_tick()).min()
     }
 
-    fn with_shard<T>(&mut self, index: usize, act: impl FnOnce(&mut Shard, Context<'_>) -> T) -> T {
-        let context = Context {
+    pub(super) fn with_shard<T>(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut Shard, Context<'_>) -> T,
+    ) -> T {
+        let mut shards = std::mem::take(&mut self.shards);
+        let done = act(&mut shards[index], self.context());
+        self.shards = shards;
+        done
+    }
+
+    /// What a shard needs to know of its partition.
+    pub(super) fn context(&self) -> Context<'_> {
+        Context {
             policy: &self.policy,
             hubs: &self.hubs,
             tick_ms: self.clock.settings().tick_ms,
             clock: self.clock.clock(),
             gap_end: self.clock.gap_end(),
             route: &self.route,
+            heard_elsewhere: self.heard_elsewhere,
             foreign: &self.foreign,
             full: false,
-        };
-        act(&mut self.shards[index], context)
+            keeps_messages: self.keeps_messages,
+            planted: self.planted,
+        }
     }
 
-    fn hub_number(&mut self, hub: &str) -> Option<u16> {
-        if let Some(&number) = self.hub_numbers.get(hub) {
+    /// Most partitions carry one hub.
+    #[inline]
+    pub(super) fn known_hub(&self, hub: &str) -> Option<u16> {
+        if self.hubs.first().is_some_and(|first| **first == *hub) {
+            return Some(0);
+        }
+        self.hub_numbers.get(hub).copied()
+    }
+
+    pub(super) fn hub_number(&mut self, hub: &str) -> Option<u16> {
+        if let Some(number) = self.known_hub(hub) {
             return Some(number);
         }
         if self.hubs.len() >= MAX_HUBS {
@@ -417,36 +452,9 @@ impl Partition {
         Some(number)
     }
 
-    fn shard_of(&self, hash: u64) -> usize {
+    pub(super) fn shard_of(&self, hash: u64) -> usize {
         let bits = self.directory.len().trailing_zeros();
         let place = if bits == 0 { 0 } else { hash >> (64 - bits) };
         self.directory[usize::try_from(place).unwrap_or(0)]
-    }
-
-    /// Splits a shard by the next bit of the hash (extendible hashing), doubling the directory if that bit is new.
-    fn split(&mut self, index: usize) {
-        let depth = self.depths[index];
-        if 1_usize << depth == self.directory.len() {
-            self.directory = self.directory.iter().flat_map(|&shard| [shard, shard]).collect();
-        }
-        let sibling = self.shards.len();
-        let bits = self.directory.len().trailing_zeros();
-        for (place, shard) in self.directory.iter_mut().enumerate() {
-            if *shard == index && place >> (bits - depth - 1) & 1 == 1 {
-                *shard = sibling;
-            }
-        }
-        self.depths[index] += 1;
-        self.depths.push(depth + 1);
-        let tick = self.shards[index].wheel.now();
-        let mut old =
-            std::mem::replace(&mut self.shards[index], Shard::new(self.hasher.clone(), tick));
-        self.shards.push(Shard::new(self.hasher.clone(), tick));
-        for slot in old.table.slots() {
-            let home = self.shard_of(old.table.key(slot).device_hash(&self.hasher));
-            self.with_shard(home, |shard, context| shard.adopt(&mut old, slot, context));
-        }
-        self.shards[index].link_modules();
-        self.shards[sibling].link_modules();
     }
 }

@@ -7,6 +7,11 @@
 use super::facts::Facts;
 use super::identity::Identity;
 use super::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Names a partition wherever its facts are passed on or stored: the same after every start. A hash of the names of source
+/// and partition.
+pub type PartitionId = u64;
 
 /// What a partition has to tell the others before it applies more.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,11 +30,11 @@ pub enum Audience {
     /// Every other partition that could carry the identity's hub: it is new here, or its registry entry changed.
     Everyone,
     /// The partition that judges it.
-    Home(u16),
+    Home(PartitionId),
 }
 
 /// What a partition that was told answers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
     /// It does not know the identity.
     Unknown,
@@ -37,23 +42,25 @@ pub enum Reply {
     Mine(Facts),
     /// It has given the identity up to the asking partition.
     Yours(Facts),
+    /// It can't say yet: whoever asks waits for its clock, as for a partition on which the identity is heard.
+    Later,
 }
 
 /// The clocks of the other partitions, as last told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForeignClocks {
-    clocks: Vec<(u16, Timestamp)>,
+    clocks: Vec<(PartitionId, Timestamp)>,
 }
 
 impl ForeignClocks {
     /// The clocks of all other partitions that could carry the same hubs.
-    pub fn new(mut clocks: Vec<(u16, Timestamp)>) -> Self {
+    pub fn new(mut clocks: Vec<(PartitionId, Timestamp)>) -> Self {
         clocks.sort_unstable();
         Self { clocks }
     }
 
     /// The clock of one of them; one that is not known holds back for ever.
-    pub(crate) fn of(&self, partition: u16) -> Timestamp {
+    pub(crate) fn of(&self, partition: PartitionId) -> Timestamp {
         let found = self.clocks.binary_search_by_key(&partition, |&(index, _)| index);
         found.map_or(Timestamp::MIN, |at| self.clocks[at].1)
     }

@@ -1,9 +1,10 @@
 //! Evidence that the route into a partition works: somebody else's message.
 
 use super::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Per hub the two devices that were heard last on this partition: whichever device is judged, one of them is another.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct RouteWitness {
     by_hub: Vec<[Option<(u64, Timestamp)>; 2]>,
 }
@@ -30,6 +31,12 @@ impl RouteWitness {
                 *first = Some((device, at));
             }
         }
+    }
+
+    /// The last message of any device of the hub.
+    pub(crate) fn last(&self, hub: u16) -> Option<Timestamp> {
+        let [first, _] = self.by_hub.get(usize::from(hub))?;
+        first.map(|(_, at)| at)
     }
 
     /// The last message of any other device of the hub.

@@ -1,5 +1,7 @@
 //! Which window, grace and proof of life hold for an identity. First match wins, then the default.
 
+use std::sync::Arc;
+
 use super::identity::IdentityRef;
 use super::time::Millis;
 
@@ -103,6 +105,16 @@ impl Policy {
     /// The terms behind an index that [`Policy::terms`] gave.
     pub fn terms_at(&self, index: u16) -> Terms {
         self.rules.get(usize::from(index)).map_or(self.default, |rule| rule.terms)
+    }
+
+    /// What people call the rule behind an index: `default`, or its position and pattern.
+    pub fn rule_name(&self, index: u16) -> Arc<str> {
+        let Some(rule) = self.rules.get(usize::from(index)) else { return "default".into() };
+        let text = |pattern: &Pattern| match pattern {
+            Pattern::Exact(text) | Pattern::Glob(text) => text.clone(),
+        };
+        let module = rule.module.as_ref().map(|module| format!("/{}", text(module)));
+        format!("match[{index}] {}{}", text(&rule.device), module.unwrap_or_default()).into()
     }
 
     /// The smallest window and grace of any rule: when the clock is further behind than that, somebody may be overdue.

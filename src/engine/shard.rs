@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::beside::{Beside, Connection};
+use super::change::Change;
 use super::facts::{Facts, Life};
 use super::identity::Identity;
 use super::key::Key;
@@ -26,9 +27,15 @@ pub(crate) struct Context<'a> {
     pub(crate) clock: Timestamp,
     pub(crate) gap_end: Timestamp,
     pub(crate) route: &'a super::route::RouteWitness,
+    /// When anybody of the hub was last heard on another partition of the source.
+    pub(crate) heard_elsewhere: Option<Timestamp>,
     pub(crate) foreign: &'a super::placement::ForeignClocks,
     /// No identity can be added.
     pub(crate) full: bool,
+    /// There is no log from which messages could be read again: what they say has to be kept.
+    pub(crate) keeps_messages: bool,
+    /// Of tests.
+    pub(crate) planted: Option<super::planted::Planted>,
 }
 
 /// What a shard decides.
@@ -36,6 +43,8 @@ pub(crate) struct Context<'a> {
 pub struct Output {
     /// Changes of state, in order.
     pub transitions: Vec<Transition>,
+    /// What a journal has to keep, in order; the transitions are among them.
+    pub changes: Vec<Change>,
     /// Spans in which nothing can be known.
     pub gaps: Vec<super::signal::Gap>,
     /// What other partitions have to be told before more is applied.
@@ -80,10 +89,28 @@ impl Shard {
         }
     }
 
+    /// The hot path: a heartbeat of a known device in the normal run of things. Nothing but its record is touched. False,
+    /// and nothing done, if there is more to it.
+    #[inline]
+    pub(crate) fn beat(
+        &mut self,
+        key: &Key<'_>,
+        signal: &Signal<'_>,
+        at: Timestamp,
+        sequence: i64,
+        policy: &Policy,
+    ) -> bool {
+        let Some(slot) = self.table.find(key) else { return false };
+        let record = self.table.record_mut(slot);
+        let terms = policy.terms_at(record.rule);
+        proves_life(terms.proof_of_life, signal.conditions)
+            && record.beat(at, sequence, signal.generation, terms)
+    }
+
     /// Applies a signal. Returns the slots it created: other partitions may know them already.
     pub(crate) fn apply(
         &mut self,
-        key: &Key,
+        key: &Key<'_>,
         signal: &Signal<'_>,
         at: Timestamp,
         sequence: i64,
@@ -111,7 +138,7 @@ impl Shard {
     #[expect(clippy::too_many_arguments, reason = "one call from `apply`, which has them all")]
     fn apply_to(
         &mut self,
-        key: &Key,
+        key: &Key<'_>,
         identity: super::IdentityRef<'_>,
         signal: &Signal<'_>,
         at: Timestamp,
@@ -132,6 +159,10 @@ impl Shard {
                 return None;
             }
             if let Some(slot) = known {
+                if context.keeps_messages {
+                    let facts = Facts::heard(at, sequence, signal.generation);
+                    out.changes.push(Change::Learned { identity: identity.to_owned(), facts });
+                }
                 self.heard(slot, at, sequence, signal.generation, terms, context, out);
                 return None;
             }
@@ -142,6 +173,10 @@ impl Shard {
             SignalKind::Deleted => Facts::deleted(at),
             SignalKind::Connected(_) | SignalKind::Disconnected(_) | SignalKind::LastWill => {
                 self.note_evidence(known?, signal.kind, at);
+                if context.keeps_messages {
+                    let identity = identity.to_owned();
+                    out.changes.push(Change::Evidence { identity, kind: signal.kind, at });
+                }
                 return None;
             }
         };
@@ -149,28 +184,52 @@ impl Shard {
             out.not_admitted += 1;
             return None;
         }
+        if context.keeps_messages {
+            out.changes.push(Change::Learned { identity: identity.to_owned(), facts: delta });
+        }
         let slot = known.unwrap_or_else(|| self.insert(key, rule, identity.module.is_some()));
         self.learn(slot, &delta, context, out);
         known.is_none().then_some(slot)
     }
 
     /// Adds an identity; a module inherits its device's deletion.
-    pub(crate) fn insert(&mut self, key: &Key, rule: u16, is_module: bool) -> Slot {
+    pub(crate) fn insert(&mut self, key: &Key<'_>, rule: u16, is_module: bool) -> Slot {
         let slot = self.table.insert(key, rule);
         self.counts[State::Pending as usize] += 1;
-        if is_module && let Some(device) = self.table.find(&key.of_device()) {
-            self.beside.modules.entry(device).or_default().push(slot);
-            if let Some(&(_, deleted_at)) = self.beside.lifecycle.get(&device)
-                && deleted_at > Timestamp::MIN
-            {
-                self.beside.lifecycle.insert(slot, (Timestamp::MIN, deleted_at));
-            }
+        if is_module {
+            self.link_module(slot, key);
+        } else {
+            self.adopt_orphans(slot, key);
         }
         slot
     }
 
-    /// Life was proved. The first lines are the hot path: nothing beside the record is touched.
-    #[expect(clippy::too_many_arguments, reason = "the hot path: grouping would copy")]
+    fn link_module(&mut self, slot: Slot, key: &Key<'_>) {
+        let Some(device) = self.table.find(&key.of_device()) else {
+            self.beside.orphans.insert(slot);
+            return;
+        };
+        self.beside.modules.entry(device).or_default().push(slot);
+        if let Some(&(_, deleted_at)) = self.beside.lifecycle.get(&device)
+            && deleted_at > Timestamp::MIN
+        {
+            self.beside.lifecycle.insert(slot, (Timestamp::MIN, deleted_at));
+        }
+    }
+
+    /// A device that was not known: its modules may have been.
+    fn adopt_orphans(&mut self, device: Slot, key: &Key<'_>) {
+        let Self { beside, table, .. } = self;
+        let is_own = |slot: &Slot| table.key(*slot).of_device().is(key);
+        let own: Vec<Slot> = beside.orphans.iter().copied().filter(is_own).collect();
+        for slot in own {
+            beside.orphans.remove(&slot);
+            beside.modules.entry(device).or_default().push(slot);
+        }
+    }
+
+    /// Life was proved.
+    #[expect(clippy::too_many_arguments, reason = "one call from `apply_to`, which has them all")]
     pub(crate) fn heard(
         &mut self,
         slot: Slot,
@@ -182,11 +241,7 @@ impl Shard {
         out: &mut Output,
     ) {
         let record = self.table.record_mut(slot);
-        let due_by = record.last_seen.plus(terms.window_ms).plus(terms.grace_ms);
-        let plain = record.flags == 0 && record.generation == generation;
-        if plain && record.state == State::Online && at > record.last_seen && at <= due_by {
-            record.last_seen = at;
-            record.sequence = sequence;
+        if record.beat(at, sequence, generation, terms) {
             return;
         }
         if record.flags & flag::ELSEWHERE != 0
@@ -316,7 +371,9 @@ impl Shard {
         out: &mut Output,
     ) {
         let identity = self.identity(slot, context.hubs);
-        out.transitions.push(Transition { identity, kind, outage, decided_at: context.clock });
+        let transition = Transition { identity, kind, outage, decided_at: context.clock };
+        out.changes.push(Change::Decided(transition.clone()));
+        out.transitions.push(transition);
     }
 
     pub(crate) fn identity(&self, slot: Slot, hubs: &[Arc<str>]) -> Identity {
@@ -345,11 +402,17 @@ impl Shard {
 
     /// Finds the modules of each device, after a split.
     pub(crate) fn link_modules(&mut self) {
+        self.beside.modules.clear();
+        self.beside.orphans.clear();
         for slot in self.table.slots() {
-            if self.table.record(slot).is_module()
-                && let Some(device) = self.table.find(&self.table.key(slot).of_device())
-            {
-                self.beside.modules.entry(device).or_default().push(slot);
+            if !self.table.record(slot).is_module() {
+                continue;
+            }
+            match self.table.find(&self.table.key(slot).of_device()) {
+                Some(device) => self.beside.modules.entry(device).or_default().push(slot),
+                None => {
+                    self.beside.orphans.insert(slot);
+                }
             }
         }
     }
@@ -359,7 +422,7 @@ impl Shard {
         self.table.memory_bytes() + self.wheel.memory_bytes()
     }
 
-    fn note_evidence(&mut self, slot: Slot, kind: SignalKind, at: Timestamp) {
+    pub(crate) fn note_evidence(&mut self, slot: Slot, kind: SignalKind, at: Timestamp) {
         let (sequence, connected) = match kind {
             SignalKind::Connected(sequence) => (sequence, true),
             SignalKind::Disconnected(sequence) => (sequence, false),

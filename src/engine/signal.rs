@@ -2,6 +2,7 @@
 
 use super::identity::IdentityRef;
 use super::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// One message of a partition, decoded. Every message has one, also those that say nothing about an
 /// identity: it moves the position, and its event time moves the clock.
@@ -34,7 +35,7 @@ pub struct Signal<'a> {
 }
 
 /// The kinds of signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SignalKind {
     /// A device-to-cloud message; a heartbeat is one.
     Telemetry,
@@ -51,12 +52,14 @@ pub enum SignalKind {
 }
 
 /// The `sequenceNumber` of a connection-state event: 256 bits, compared as a number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ConnectionSequence(pub [u8; 32]);
 
 /// The generation of an identity: tells apart a device and the one that was created after it under the same id.
 /// Zero stands for "not stamped".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Generation(u64);
 
 impl Generation {
@@ -103,9 +106,10 @@ impl Generation {
 }
 
 /// A receiver of the partition was attached. Begins a span of observation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
-    /// Broker time at which the attach was confirmed, never later than the truth.
+    /// Broker time, never later than the truth: of a log, when its end was asked for; of a queue, when the attach was
+    /// confirmed.
     pub at: Timestamp,
     /// Tells one stream from another that took its name (endpoint and creation time, hashed); `None` for queues.
     pub stream: Option<u64>,
@@ -118,7 +122,7 @@ pub struct Attached {
 }
 
 /// What was waiting when the receiver was attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Backlog {
     /// Nothing.
     Empty,
@@ -131,7 +135,7 @@ pub enum Backlog {
 }
 
 /// What the event times of an attachment are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dating {
     /// When it happened (the hub's stamps, or a header named as trusted).
     EventTime,
@@ -145,12 +149,12 @@ pub struct Proof {
     /// Broker time at which the question was asked, never later than the truth.
     pub at: Timestamp,
     /// The last sequence number of the log at that time; `None` for queues (asked on the consuming channel) and
-    /// for a log that has never held anything.
+    /// for a log of which nothing has come on this attachment, and nothing was to come.
     pub last_enqueued: Option<i64>,
 }
 
 /// Why a partition's clock can't advance at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum BlindReason {
     /// No connection, or the receiver was closed.
     LinkDown,
@@ -172,11 +176,13 @@ pub enum BlindReason {
     StreamReset,
     /// This process did not get the processor.
     Starved,
+    /// Nothing unread remains, but nobody of many was heard: the silence may be the route's.
+    RouteUnproven,
 }
 
 impl BlindReason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::LinkDown,
         Self::Unauthorized,
         Self::Throttled,
@@ -187,6 +193,7 @@ impl BlindReason {
         Self::NotOwner,
         Self::StreamReset,
         Self::Starved,
+        Self::RouteUnproven,
     ];
 
     /// The name used in state, metrics and alerts.
@@ -202,12 +209,13 @@ impl BlindReason {
             Self::NotOwner => "not_owner",
             Self::StreamReset => "stream_reset",
             Self::Starved => "starved",
+            Self::RouteUnproven => "route_unproven",
         }
     }
 }
 
 /// A span in which nothing can be known about a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// The last instant that is known.
     pub from: Timestamp,
@@ -225,7 +233,7 @@ impl Gap {
 }
 
 /// Why there is a gap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum GapReason {
     /// Consecutive messages of a backlog are further apart than `bridge`.
     Hole,
@@ -237,6 +245,10 @@ pub enum GapReason {
     StreamReset,
     /// The messages are dated by receipt: what came while we were away says nothing about when.
     Undated,
+    /// Nobody of many was heard, and then somebody was: what the route did meanwhile is not known.
+    RouteUnproven,
+    /// Others read the same queue: what they took was not seen.
+    Shared,
 }
 
 impl GapReason {
@@ -248,6 +260,8 @@ impl GapReason {
             Self::AgedOut => "aged_out",
             Self::StreamReset => "stream_reset",
             Self::Undated => "undated",
+            Self::RouteUnproven => "route_unproven",
+            Self::Shared => "shared",
         }
     }
 }

@@ -4,6 +4,8 @@ mod gaps;
 mod lifecycle;
 mod placement;
 mod properties;
+mod recovery;
+mod route;
 mod verdicts;
 
 use std::sync::Arc;
@@ -153,6 +155,11 @@ impl Bench {
     pub(crate) fn state(&self, device: &str) -> Option<State> {
         let identity = IdentityRef { hub: "h", device, module: None };
         self.engine.state(identity).map(|(state, _)| state)
+    }
+
+    pub(crate) fn heard(&self, device: &str) -> Option<Timestamp> {
+        let identity = IdentityRef { hub: "h", device, module: None };
+        self.engine.state(identity)?.1
     }
 }
 

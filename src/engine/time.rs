@@ -1,5 +1,6 @@
 //! Instants and spans as plain numbers. The engine never asks what time it is: time is an argument.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A span in milliseconds; negative where a difference of two instants is.
@@ -7,7 +8,9 @@ pub type Millis = i64;
 
 /// An instant: milliseconds since the Unix epoch, UTC, as AMQP 1.0 writes a `timestamp`
 /// (OASIS AMQP 1.0, part 1, section 1.6.17). Arithmetic saturates, so no hostile input overflows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Timestamp(i64);
 
 impl Timestamp {

@@ -1,6 +1,7 @@
 //! When each identity of a shard is looked at, and what is decided then.
 
 use super::facts::Life;
+use super::planted::Planted;
 use super::rules::Terms;
 use super::shard::{Context, Due, Shard, TOMBSTONE_MS};
 use super::table::{Slot, State, flag};
@@ -45,7 +46,12 @@ impl Shard {
         context: Context<'_>,
     ) -> Due {
         let first_deadline = armed_at.plus(window_ms).plus(terms.grace_ms);
-        let deadline = if armed_at < context.gap_end {
+        let is_put_off = match context.planted {
+            Some(Planted::GapArmsNobody) => false,
+            Some(Planted::GapArmsInside) => first_deadline < context.gap_end,
+            Some(Planted::WheelOnlyLater | Planted::DuplicateRetracts) | None => true,
+        };
+        let deadline = if is_put_off && armed_at < context.gap_end {
             let after_gap = context.gap_end.plus(terms.window_ms).plus(terms.grace_ms);
             first_deadline.max(after_gap.plus(self.spread_ms(slot, terms.window_ms)))
         } else {
@@ -66,10 +72,9 @@ impl Shard {
     /// Arms the wheel for the next instant at which the identity has to be looked at, unless it is armed for an earlier one.
     pub(crate) fn arm_next(&mut self, slot: Slot, context: Context<'_>) {
         let record = *self.table.record(slot);
-        if record.flags & flag::GUEST != 0 {
-            return;
-        }
         let next = match record.state {
+            // Its home looks at it; only what was found before it became a guest is decided here.
+            State::Pending | State::Online | State::Late if record.flags & flag::GUEST != 0 => None,
             State::Offline => None,
             State::Deleted => Some(self.facts(slot).deleted_at.plus(TOMBSTONE_MS)),
             State::Pending | State::Online => self.due(slot, context).map(|due| due.late_at),
@@ -91,19 +96,35 @@ impl Shard {
             .flatten();
         let earliest = [next, crossing, judgeable_until].into_iter().flatten().min();
         if let Some(at) = earliest {
-            self.arm(slot, tick_of(at, context.tick_ms));
+            self.arm(slot, tick_of(at, context.tick_ms), context);
         }
     }
 
-    fn arm(&mut self, slot: Slot, tick: u64) {
+    fn arm(&mut self, slot: Slot, tick: u64, context: Context<'_>) {
         let now = self.wheel.now();
         let armed = self.table.record(slot).armed;
         // The record keeps 32 bits, of which zero says "not armed": that tick, once in 13 years, is passed over.
         let tick = if low_bits(tick) == 0 { tick + 1 } else { tick };
         let distance = u64::from(armed.wrapping_sub(low_bits(now)));
-        if armed == 0 || tick < now + distance {
+        let comes_forward = context.planted != Some(Planted::WheelOnlyLater);
+        if armed == 0 || (tick < now + distance && comes_forward) {
             let tick = self.wheel.arm(slot, tick);
             self.table.record_mut(slot).armed = low_bits(tick);
+        }
+    }
+
+    /// The wheel has reached some entries. They are looked ahead at, for loads that don't wait for one another.
+    pub(crate) fn visit_all(
+        &mut self,
+        slots: &[Slot],
+        tick: u64,
+        context: Context<'_>,
+        decisions: &mut Vec<Decision>,
+    ) {
+        let armed = slots.iter().filter(|&&slot| self.table.record(slot).armed == low_bits(tick));
+        std::hint::black_box(armed.count());
+        for &slot in slots {
+            self.visit(slot, tick, context, decisions);
         }
     }
 
@@ -120,7 +141,18 @@ impl Shard {
             return;
         }
         self.table.record_mut(slot).armed = 0;
+        if record.state == State::Online
+            && record.flags == 0
+            && let Some(due) = self.due(slot, context)
+            && due.late_at.min(due.first_deadline) > context.clock
+        {
+            // The usual case: it has been heard since, and has nothing beside its record.
+            self.arm(slot, tick_of(due.late_at, context.tick_ms), context);
+            return;
+        }
         match record.state {
+            // Its home looks at it.
+            State::Pending | State::Online | State::Late if record.flags & flag::GUEST != 0 => {}
             State::Offline => {}
             State::Deleted => {
                 if context.clock.since(self.facts(slot).deleted_at) >= TOMBSTONE_MS {
@@ -144,7 +176,7 @@ impl Shard {
         self.arm_next(slot, context);
     }
 
-    fn look_at(
+    pub(crate) fn look_at(
         &mut self,
         slot: Slot,
         due: Due,
@@ -152,12 +184,12 @@ impl Shard {
         decisions: &mut Vec<Decision>,
     ) {
         let record = *self.table.record(slot);
+        if record.state == State::Online && due.late_at <= context.clock {
+            self.set_state(slot, State::Late);
+        }
         if due.deadline <= context.clock {
             decisions.push(Decision { deadline: due.deadline, slot });
             return;
-        }
-        if record.state == State::Online && due.late_at <= context.clock {
-            self.set_state(slot, State::Late);
         }
         if due.first_deadline <= context.clock {
             let unjudgeable = self.unjudgeable_at(slot, due, context) <= context.clock;

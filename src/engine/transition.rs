@@ -3,9 +3,10 @@
 use super::identity::Identity;
 use super::signal::Generation;
 use super::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// A change of an identity's state that people may have to be told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transition {
     /// Whom it is about.
     pub identity: Identity,
@@ -18,7 +19,7 @@ pub struct Transition {
 }
 
 /// What happened to an identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TransitionKind {
     /// Its observed silence reached its window and grace.
     Offline,
@@ -42,7 +43,7 @@ pub enum TransitionKind {
 }
 
 /// What ends an outage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ResolvedBy {
     /// Proof of life.
     Heartbeat,
@@ -53,7 +54,7 @@ pub enum ResolvedBy {
 }
 
 /// The pair that a verdict was judged on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judged {
     /// The last proof of life, or the creation of an identity that was never heard.
     pub armed_at: Timestamp,
@@ -62,7 +63,7 @@ pub struct Judged {
 }
 
 /// Why an identity is offline. Evidence that explains; only silence flags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// It sends nothing.
     Silent,
@@ -90,7 +91,7 @@ impl Cause {
 }
 
 /// One outage and what it was judged on.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outage {
     /// The pair that was judged. `alert_id` derives from its `armed_at`: after an amendment that of the
     /// outage as first told ([`Outage::first_armed_at`]).
@@ -114,7 +115,7 @@ pub struct Outage {
 }
 
 /// Where the last proof of life stands in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastSignal {
     /// Its place in the partition.
     pub sequence: i64,

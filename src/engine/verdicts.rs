@@ -2,6 +2,7 @@
 
 use super::beside::{Crossing, MAX_CROSSINGS, Verdict};
 use super::facts::Facts;
+use super::planted::Planted;
 use super::shard::{Context, Due, Output, Shard};
 use super::table::{Slot, State, flag};
 use super::time::Timestamp;
@@ -28,7 +29,8 @@ impl Shard {
         let Some(due) = living.filter(|due| due.deadline <= context.clock) else {
             return false;
         };
-        if !self.observed_elsewhere_too(slot, due.deadline, context) {
+        let is_pending = state == State::Pending;
+        if !self.observed_elsewhere_too(slot, due.deadline, is_pending, context) {
             return false; // it is armed for the next tick
         }
         let outage = self.outage(slot, due, context);
@@ -54,6 +56,11 @@ impl Shard {
             crossing.judged.deadline == deadline && crossing.judged.deadline <= context.clock
         });
         let Some(index) = passed else { return false };
+        let was_pending = crossings[index].last_signal.is_none();
+        if !self.observed_elsewhere_too(slot, deadline, was_pending, context) {
+            return false; // it is armed for the next tick
+        }
+        let Some(crossings) = self.beside.crossings.get_mut(&slot) else { return false };
         let crossing = crossings.remove(index);
         if crossings.is_empty() {
             self.beside.crossings.remove(&slot);
@@ -78,7 +85,7 @@ impl Shard {
         true
     }
 
-    fn remember(&mut self, slot: Slot, verdict: Verdict) {
+    pub(crate) fn remember(&mut self, slot: Slot, verdict: Verdict) {
         self.beside.forget_verdicts(slot, verdict.outage.judged.deadline);
         self.beside.remember(slot, verdict);
         self.table.record_mut(slot).flags |= flag::JUDGED;
@@ -88,9 +95,6 @@ impl Shard {
         let record = self.table.record(slot);
         let terms = self.terms(slot, context);
         let pending = record.state == State::Pending;
-        let device = self.table.key(slot).of_device().device_hash(self.table.hasher());
-        let witness_from = due.deadline.minus(terms.window_ms / 2);
-        let others = context.route.last_of_others(record.hub, device);
         Outage {
             judged: Judged { armed_at: due.armed_at, deadline: due.deadline },
             first_armed_at: due.armed_at,
@@ -101,8 +105,28 @@ impl Shard {
             last_signal: (!pending)
                 .then_some(LastSignal { sequence: record.sequence, event_time: due.armed_at }),
             generation: record.generation,
-            route_unproven: others.is_none_or(|at| at < witness_from),
+            route_unproven: self.route_unproven(slot, due.deadline, context),
         }
+    }
+
+    /// Whether nobody else of the hub was heard in the last half of the window before `deadline`.
+    fn route_unproven(&self, slot: Slot, deadline: Timestamp, context: Context<'_>) -> bool {
+        let device = self.table.key(slot).of_device().device_hash();
+        let witness_from = deadline.minus(self.terms(slot, context).window_ms / 2);
+        let here = context.route.last_of_others(self.table.record(slot).hub, device);
+        here.max(context.heard_elsewhere).is_none_or(|at| at < witness_from)
+    }
+
+    /// Whether a decision, if it is due at all, would be a verdict whose route is not proven. One about a heartbeat that was
+    /// read already is not: that heartbeat came over the route.
+    pub(crate) fn is_unproven(&self, decision: Decision, context: Context<'_>) -> bool {
+        let Decision { slot, deadline } = decision;
+        let has_crossing = self.beside.crossings.contains_key(&slot);
+        let is_living =
+            matches!(self.table.record(slot).state, State::Pending | State::Online | State::Late);
+        let is_due =
+            is_living && self.due(slot, context).is_some_and(|due| due.deadline <= context.clock);
+        is_due && !has_crossing && self.route_unproven(slot, deadline, context)
     }
 
     fn cause(&self, slot: Slot, armed_at: Timestamp) -> Cause {
@@ -139,7 +163,11 @@ impl Shard {
         for verdict in verdicts.iter_mut().filter(|known| at > known.outage.judged.deadline) {
             verdict.ended_at = verdict.ended_at.map(|ended_at| ended_at.min(at));
         }
-        let disproved = verdicts.iter().rposition(|verdict| disproves(heard, &verdict.outage));
+        let repeats = context.planted == Some(Planted::DuplicateRetracts);
+        let disproved = verdicts.iter().rposition(|verdict| {
+            disproves(heard, &verdict.outage)
+                || (repeats && heard.last_seen == verdict.outage.judged.armed_at)
+        });
         let Some(index) = disproved else { return };
         let Verdict { outage: told, ended_at } = verdicts[index];
         let terms = self.terms(slot, context);

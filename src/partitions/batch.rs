@@ -1,13 +1,18 @@
 //! Applies a batch: decode, fire what each message makes due, apply.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::{PartitionKey, Partitions, Shared};
-use crate::engine::partition::LOOK_AHEAD;
+use super::shared::Shared;
+use super::writer::now;
+use super::{PartitionKey, Partitions};
+use crate::engine::LOOK_AHEAD;
 use crate::engine::{GapReason, Message, Millis, Output, Timestamp};
+use crate::failpoint::fail_message;
+use crate::journal::Read;
 use crate::source::Delivery;
 use crate::store::dead_letter::DeadLetter;
-use crate::wire::{self, Decoded, Meaning, Reject};
+use crate::wire::{self, Decoded, Meaning, Reject, RejectReason};
 
 /// The most decisions fired in one go: about 20 ms of work, after which others get their turn.
 pub(super) const FIRE_BUDGET: usize = 4_096;
@@ -20,6 +25,8 @@ const MAX_FUTURE_MS: Millis = 300_000;
 pub(super) enum Pause {
     /// More is due than fits into one go.
     MoreToFire,
+    /// Nothing more may be applied before something is durable or delivered.
+    Full,
     /// Others have to be told first; or everything is applied.
     Told,
 }
@@ -29,11 +36,13 @@ pub(super) struct BatchProgress {
     deliveries: Vec<Delivery>,
     /// The next one to be applied.
     next: usize,
-    /// What it makes due has been asked for.
-    prepared: bool,
     /// How many are decoded and looked ahead at together: few after a pause, since what is not applied by then is decoded
     /// again.
     ahead: usize,
+    /// None of them is decoded: each ended the process.
+    is_refused: bool,
+    /// Signals applied and not yet counted.
+    signals: u64,
     /// What could not be read.
     pub(super) dead: Vec<DeadLetter>,
 }
@@ -41,79 +50,95 @@ pub(super) struct BatchProgress {
 type DecodedMessage<'a> = Result<Decoded<'a>, Reject>;
 
 impl BatchProgress {
-    pub(super) fn new(deliveries: Vec<Delivery>) -> Self {
-        Self { deliveries, next: 0, prepared: false, ahead: LOOK_AHEAD, dead: Vec::new() }
+    pub(super) fn new(deliveries: Vec<Delivery>, is_refused: bool) -> Self {
+        Self { deliveries, next: 0, ahead: LOOK_AHEAD, is_refused, signals: 0, dead: Vec::new() }
+    }
+
+    /// First and last sequence.
+    pub(super) fn places(&self) -> Option<(i64, i64)> {
+        Some((self.deliveries.first()?.sequence, self.deliveries.last()?.sequence))
+    }
+
+    /// The first message.
+    pub(super) fn first(&self) -> Option<&Delivery> {
+        self.deliveries.first()
     }
 
     pub(super) fn is_done(&self) -> bool {
         self.next == self.deliveries.len()
     }
 
-    /// Applies messages until all are applied, or a pause is due. What was decided is queued in the engine's order.
-    pub(super) fn advance(
-        &mut self,
-        partitions: &Partitions,
-        shared: &Arc<Shared>,
-        wall: Timestamp,
-    ) -> Pause {
+    /// Applies messages until all are applied, or a pause is due.
+    pub(super) fn advance(&mut self, partitions: &Partitions, shared: &Arc<Shared>) -> Pause {
         let mut out = Output::default();
         let pause = loop {
-            let pause = self.advance_some(shared, wall, &mut out);
-            if pause == Pause::MoreToFire || !out.tidings.is_empty() || self.is_done() {
+            let pause = self.advance_some(shared, &mut out);
+            if pause != Pause::Told || !out.tidings.is_empty() || self.is_done() {
                 break pause;
             }
             self.ahead = (2 * self.ahead).min(LOOK_AHEAD);
         };
         self.ahead = if self.is_done() { self.ahead } else { 1 };
-        let tidings = std::mem::take(&mut out.tidings);
-        note(shared, out);
-        if !tidings.is_empty() {
-            partitions.exchange(shared, tidings);
+        shared.counters.signals.increment(std::mem::take(&mut self.signals));
+        note(shared, &mut out);
+        if !out.tidings.is_empty() {
+            partitions.exchange(shared, out.tidings);
         }
         pause
     }
 
-    /// Decodes the next few messages, then applies them under the engine's lock.
-    fn advance_some(&mut self, shared: &Shared, wall: Timestamp, out: &mut Output) -> Pause {
-        let Self { deliveries, next, prepared, ahead, dead } = self;
+    /// Decodes the next few messages, then applies them under the desk's lock.
+    fn advance_some(&mut self, shared: &Shared, out: &mut Output) -> Pause {
+        let now = now();
+        let Self { deliveries, next, ahead, is_refused, signals, dead } = self;
         let end = (*next + *ahead).min(deliveries.len());
-        let latest = wall.plus(MAX_FUTURE_MS);
         let some: Vec<(&Delivery, DecodedMessage<'_>)> = deliveries[*next..end]
             .iter()
             .map(|delivery| {
                 let Delivery { raw, received_at, .. } = delivery;
+                if *is_refused {
+                    return (delivery, Err(Reject::ended_process()));
+                }
+                fail_message(raw);
+                // The broker's time, not this machine's: a wall clock that is set back makes no message a future one.
+                let latest = received_at.plus(MAX_FUTURE_MS);
                 (delivery, wire::decode(raw, &shared.profile, *received_at, latest))
             })
             .collect();
-        let mut engine = shared.engine();
-        let engine = &mut *engine;
+        let mut desk = shared.desk();
         let identities = some
             .iter()
             .filter_map(|(delivery, decoded)| Some(message(delivery, decoded).signal?.identity));
-        std::hint::black_box(engine.partition.look_ahead(identities));
+        std::hint::black_box(desk.engine().look_ahead(identities));
         for (delivery, decoded) in &some {
-            let message = message(delivery, decoded);
-            if !*prepared {
-                engine.partition.prepare(&message, out);
-                *prepared = true;
+            if desk.book().is_full() {
+                return Pause::Full;
             }
-            let fired = engine.partition.fire(FIRE_BUDGET, out);
-            engine.decided.extend(out.transitions.drain(..));
-            if !fired {
-                return Pause::MoreToFire;
+            let mut message = message(delivery, decoded);
+            let is_signal = message.signal.is_some();
+            if desk.was_refused(delivery.sequence) {
+                message = place_of(delivery);
             }
-            engine.partition.apply(&message, out);
-            engine.decided.extend(out.transitions.drain(..));
-            dead.extend(count(shared, delivery, decoded, wall));
+            match desk.read(&message, FIRE_BUDGET, now, out) {
+                Read::MoreToFire => return Pause::MoreToFire,
+                Read::Absorbed => {}
+                Read::Applied => {
+                    if let Err(reject) = decoded
+                        && reject.reason == RejectReason::FutureTime
+                    {
+                        desk.refused(delivery.sequence);
+                    }
+                    *signals += u64::from(is_signal);
+                    dead.extend(count(shared, delivery, decoded, now.wall));
+                }
+            }
             *next += 1;
-            *prepared = false;
             if !out.tidings.is_empty() {
                 break;
             }
         }
         // What the last message made due (the end of a backlog) is fired before anything else is.
-        let fired = engine.partition.fire(FIRE_BUDGET, out);
-        engine.decided.extend(out.transitions.drain(..));
+        let fired = desk.fire(FIRE_BUDGET, now, out);
         if fired { Pause::Told } else { Pause::MoreToFire }
     }
 }
@@ -123,15 +148,24 @@ fn message<'a>(delivery: &Delivery, decoded: &'a DecodedMessage<'_>) -> Message<
     let sequence = delivery.sequence;
     match decoded {
         Ok(decoded) => decoded.message(sequence),
-        Err(_) => Message { sequence, event_time: None, append_time: None, signal: None },
+        Err(_) => place_of(delivery),
     }
 }
 
-/// Counts and logs what an engine call reported beside its decisions.
-pub(super) fn note(shared: &Shared, out: Output) {
-    shared.counters.false_offline.increment(out.false_offline);
-    shared.counters.not_admitted.increment(out.not_admitted);
-    for gap in out.gaps {
+fn place_of(delivery: &Delivery) -> Message<'static> {
+    let sequence = delivery.sequence;
+    Message { sequence, event_time: None, append_time: None, signal: None }
+}
+
+/// Counts and logs what calls of the desk reported; what has to be told stays.
+pub(super) fn note(shared: &Shared, out: &mut Output) {
+    shared.counters.false_offline.increment(std::mem::take(&mut out.false_offline));
+    shared.counters.not_admitted.increment(std::mem::take(&mut out.not_admitted));
+    for transition in out.transitions.drain(..) {
+        shared.counters.transition(&transition);
+        shared.last_verdict_ms.fetch_max(transition.decided_at.as_ms(), Ordering::AcqRel);
+    }
+    for gap in out.gaps.drain(..) {
         shared.counters.gap(&gap);
         let key = &shared.key;
         let (reason, from, until) = (gap.reason.as_str(), gap.from, gap.until);
@@ -140,7 +174,12 @@ pub(super) fn note(shared: &Shared, out: Output) {
             GapReason::Hole => {
                 tracing::debug!(source = %key.source, partition = %key.partition, %from, %until, reason, "gap");
             }
-            GapReason::Tail | GapReason::AgedOut | GapReason::StreamReset | GapReason::Undated => {
+            GapReason::Tail
+            | GapReason::AgedOut
+            | GapReason::StreamReset
+            | GapReason::Undated
+            | GapReason::RouteUnproven
+            | GapReason::Shared => {
                 tracing::warn!(
                     source = %key.source,
                     partition = %key.partition,
@@ -154,7 +193,7 @@ pub(super) fn note(shared: &Shared, out: Output) {
     }
 }
 
-/// Counts a message. One that can't be read becomes a dead letter.
+/// Counts a message, all but signals. One that can't be read becomes a dead letter.
 fn count(
     shared: &Shared,
     delivery: &Delivery,
@@ -171,7 +210,7 @@ fn count(
         }
     };
     match &decoded.meaning {
-        Meaning::Signal { .. } => shared.counters.signals.increment(1),
+        Meaning::Signal { .. } => {}
         Meaning::Ignored(kind) => shared.counters.ignored(*kind),
     }
     if decoded.clamped {

@@ -8,7 +8,8 @@ use super::PartitionView;
 use crate::engine::{BlindReason, Gap, State, Timestamp, Transition, TransitionKind};
 use crate::metrics::{
     BLIND_PARTITIONS, CLAMPED, DEAD_LETTERS_FAILED, DETECTION_LAG, FALSE_OFFLINE, GAPS, IDENTITIES,
-    MESSAGES, Metrics, NOT_ADMITTED, OBSERVATION_LAG, REJECTED, SPOOFS, TRANSITIONS, UNJUDGEABLE,
+    JOURNAL_ENTRIES, MESSAGES, Metrics, NOT_ADMITTED, OBSERVATION_LAG, REJECTED, SNAPSHOTS, SPOOFS,
+    STORE_FAILURES, TRANSITIONS, UNJUDGEABLE,
 };
 use crate::wire::{IgnoredKind, RejectReason};
 
@@ -68,6 +69,24 @@ impl Counters {
         };
         let labels = [("source", self.source.as_str()), ("kind", kind)];
         self.metrics.counter(TRANSITIONS, &labels).increment(1);
+    }
+}
+
+/// Counters of a journal.
+pub(super) struct StoreMeters {
+    pub(super) entries: Counter,
+    pub(super) snapshots: Counter,
+    pub(super) failures: Counter,
+}
+
+impl StoreMeters {
+    pub(super) fn new(metrics: &Metrics, source: &str) -> Self {
+        let of_source = [("source", source)];
+        Self {
+            entries: metrics.counter(JOURNAL_ENTRIES, &of_source),
+            snapshots: metrics.counter(SNAPSHOTS, &of_source),
+            failures: metrics.counter(STORE_FAILURES, &of_source),
+        }
     }
 }
 

@@ -1,109 +1,138 @@
-//! From decisions to the sinks' queues.
+//! From durable entries to the sinks' queues, and back what became of each message.
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
-use super::Shared;
-use crate::alert::path::PathAlert;
-use crate::alert::{self, Alert, Message, Origin};
-use crate::clock;
-use crate::engine::rules::{Pattern, Policy};
-use crate::engine::{Transition, TransitionKind};
+use super::ledger::{Ledger, Ledgers};
+use super::restore;
+use super::writer::now;
+use crate::failpoint::fail_point;
+use crate::journal::{Mark, Next};
+use crate::sink::{Parcel, Settled, Settlement, Ticket};
 
-/// The queues of the sinks.
-#[derive(Clone, Debug, Default)]
+/// Messages of one journal before those of another get their turn.
+const TURN: usize = 64;
+
+/// The queues of the sinks. A queue that is full holds back only its own sink.
+#[derive(Clone, Default)]
 pub struct Router {
-    sinks: Vec<(Arc<str>, mpsc::Sender<Message>)>,
+    sinks: Arc<[Outlet]>,
+    ledgers: Ledgers,
+}
+
+struct Outlet {
+    name: Arc<str>,
+    queue: mpsc::Sender<Parcel>,
+    /// Something may have become durable.
+    wake: Notify,
 }
 
 impl Router {
     /// Every message goes to every sink.
-    pub fn new(sinks: Vec<(Arc<str>, mpsc::Sender<Message>)>) -> Self {
-        Self { sinks }
+    pub fn new(sinks: Vec<(Arc<str>, mpsc::Sender<Parcel>)>) -> Self {
+        let outlet = |(name, queue)| Outlet { name, queue, wake: Notify::new() };
+        Self { sinks: sinks.into_iter().map(outlet).collect(), ledgers: Ledgers::default() }
     }
 
-    /// Queues the messages that tell an alert about an identity.
-    async fn tell(&self, alert: &Alert) {
-        self.send(|sink| alert::message(alert, sink, ordinal(&alert.transition))).await;
+    /// Names of the sinks.
+    pub fn names(&self) -> Arc<[Arc<str>]> {
+        self.sinks.iter().map(|outlet| outlet.name.clone()).collect()
     }
 
-    /// Queues the messages that tell an alert about a source.
-    pub(super) async fn tell_path(&self, alert: &PathAlert) {
-        self.send(|sink| alert::path_message(alert, sink)).await;
+    pub(super) fn ledgers(&self) -> &Ledgers {
+        &self.ledgers
     }
 
-    /// Queues a message for each sink, rendered for it; waits while a queue is full. A sink that has ended gets nothing: the
-    /// process is ending with it.
-    async fn send(&self, render: impl Fn(&str) -> Message) {
-        for (name, queue) in &self.sinks {
-            let message = render(name);
-            let alert_id = message.alert_id.clone();
-            if queue.send(message).await.is_err() {
-                tracing::warn!(sink = %name, alert_id, "the sink has ended: an alert is not told");
+    /// Something has become durable.
+    pub(super) fn wake(&self) {
+        for outlet in self.sinks.iter() {
+            outlet.wake.notify_one();
+        }
+    }
+
+    /// Hands to one sink what it is owed, until `stop` or until the sink ends.
+    pub async fn feed(self, sink: usize, stop: CancellationToken) {
+        let Some(outlet) = self.sinks.get(sink) else { return };
+        let feeding = async {
+            loop {
+                let woken = outlet.wake.notified();
+                match self.feed_all(outlet).await {
+                    Fed::Nothing => woken.await,
+                    Fed::Something => {}
+                    Fed::Closed => return,
+                }
+            }
+        };
+        let _stopped = stop.run_until_cancelled(feeding).await;
+    }
+
+    async fn feed_all(&self, outlet: &Outlet) -> Fed {
+        let mut fed = Fed::Nothing;
+        for ledger in self.ledgers.all() {
+            for _ in 0..TURN {
+                match ledger.next(&outlet.name) {
+                    Next::Nothing => break,
+                    Next::Fetch(number) => fetch(&*ledger, &outlet.name, number).await,
+                    Next::Send { mark, message, may_have_arrived } => {
+                        fed = Fed::Something;
+                        let ticket =
+                            Ticket { book: ledger.id(), entry: mark.entry, index: mark.index };
+                        fail_point("send");
+                        let parcel = Parcel { message, ticket, may_have_arrived };
+                        if outlet.queue.send(parcel).await.is_err() {
+                            return Fed::Closed;
+                        }
+                    }
+                }
             }
         }
+        fed
     }
-}
 
-/// Tells apart several amendments of one outage: the instant that each found, in its low bits. Everything else is told once.
-fn ordinal(transition: &Transition) -> u32 {
-    match transition.kind {
-        TransitionKind::Amended { .. } => {
-            let found = transition.outage.judged.armed_at.as_ms() & i64::from(u32::MAX);
-            u32::try_from(found).unwrap_or(0)
-        }
-        TransitionKind::Offline
-        | TransitionKind::Resolved { .. }
-        | TransitionKind::Retracted { .. } => 0,
-    }
-}
-
-impl Shared {
-    /// Sends what was decided, in order. Whoever calls it sends for all.
-    pub(super) async fn send_decided(&self, policy: &Policy, router: &Router) {
-        let mut mute = self.outgoing.lock().await;
-        loop {
-            let next = self.engine().decided.pop_front();
-            let Some(transition) = next else { return };
-            self.counters.transition(&transition);
-            let alert = Alert { origin: self.origin(&transition, policy), transition };
-            if let Some(alert) = mute.pass(alert) {
-                router.tell(&alert).await;
+    /// Takes note of what became of each message, until the sinks have ended.
+    pub async fn settle(self, mut settled: mpsc::Receiver<Settled>) {
+        while let Some(Settled { ticket, settlement }) = settled.recv().await {
+            match settlement {
+                Settlement::Delivered
+                | Settlement::Cancelled
+                | Settlement::GivenUp
+                | Settlement::Disabled => {}
             }
-        }
-    }
-
-    /// Begins to hold alerts back: what is decided until [`Shared::unmute`] is old history.
-    pub(super) async fn mute(&self) {
-        *self.outgoing.lock().await = alert::mute::Mute::muted();
-    }
-
-    /// Ends the muting and tells what is still open.
-    pub(super) async fn unmute(&self, policy: &Policy, router: &Router) {
-        self.send_decided(policy, router).await;
-        let mut mute = self.outgoing.lock().await;
-        for alert in mute.unmute() {
-            router.tell(&alert).await;
-        }
-    }
-
-    fn origin(&self, transition: &Transition, policy: &Policy) -> Origin {
-        Origin {
-            source: self.key.source.clone(),
-            partition: self.key.partition.clone(),
-            rule: rule_name(policy, transition.outage.rule),
-            observation_lag_ms: clock::wall().since(transition.decided_at).max(0),
+            let Some(ledger) = self.ledgers.get(ticket.book) else { continue };
+            fail_point("settled");
+            ledger.settle(Mark { entry: ticket.entry, index: ticket.index }, now());
+            ledger.store().wake.notify_one();
+            ledger.store().room.notify_waiters();
         }
     }
 }
 
-/// `default`, or the position and the pattern of a rule.
-fn rule_name(policy: &Policy, index: u16) -> Arc<str> {
-    let Some(rule) = policy.rules.get(usize::from(index)) else { return "default".into() };
-    let text = |pattern: &Pattern| match pattern {
-        Pattern::Exact(text) | Pattern::Glob(text) => text.clone(),
+enum Fed {
+    Nothing,
+    Something,
+    Closed,
+}
+
+/// Reads the messages of an entry again.
+async fn fetch(ledger: &dyn Ledger, sink: &str, number: u64) {
+    let entry = match restore::entry(&ledger.store().journal, number).await {
+        Ok(entry) => entry,
+        Err(error) => {
+            tracing::warn!(sink, source = ledger.source(), number, %error, "an owed alert can't be read yet");
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            return;
+        }
     };
-    let module = rule.module.as_ref().map(|module| format!("/{}", text(module)));
-    format!("match[{index}] {}{}", text(&rule.device), module.unwrap_or_default()).into()
+    let lost = ledger.refill(sink, number, entry.as_ref());
+    if !lost.is_empty() {
+        tracing::error!(
+            sink,
+            source = ledger.source(),
+            number,
+            messages = lost.len(),
+            "owed alerts can't be read any more: the entry of the journal is damaged or gone, they are not told"
+        );
+    }
 }

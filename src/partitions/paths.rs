@@ -31,17 +31,20 @@ impl Paths {
         sources: Vec<(Arc<str>, watch::Receiver<SourceStatus>)>,
         limits: PathLimits,
     ) -> Self {
+        let mut open = partitions.fleet().state().paths;
         let watched = sources.into_iter().map(|(source, status)| Watched {
-            watch: PathWatch::new(source.clone(), limits),
+            watch: match open.remove(&source) {
+                Some(alert) => PathWatch::resumed(source.clone(), limits, alert),
+                None => PathWatch::new(source.clone(), limits),
+            },
             source,
             status,
         });
         Self { watched: watched.collect(), partitions }
     }
 
-    /// Looks at all of them, about once a second, and tells what has to be told; waits while a sink's queue is full.
-    /// `now_ms` is boot time.
-    pub async fn look(&mut self, now_ms: Millis, wall: Timestamp) {
+    /// Looks at all of them, about once a second, and tells what has to be told. `now_ms` is boot time.
+    pub fn look(&mut self, now_ms: Millis, wall: Timestamp) {
         let view = self.partitions.view();
         for Watched { source, status, watch } in &mut self.watched {
             let mut sights: Vec<PartitionSight> = view
@@ -62,7 +65,7 @@ impl Paths {
                 since = %alert.since,
                 "what is not observed of this source has changed"
             );
-            self.partitions.environment.router.tell_path(&alert).await;
+            self.partitions.fleet().tell_path(&alert);
         }
     }
 }

@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
-use super::{Partitions, Shared};
-use crate::engine::{Audience, ForeignClocks, Output, Tiding};
+use super::Partitions;
+use super::batch::note;
+use super::shared::Shared;
+use super::writer::now;
+use crate::engine::{Audience, Facts, ForeignClocks, IdentityRef, Output, Tiding};
 
 impl Partitions {
     /// Tells the others, and gives their answers to `from`, until nothing is left to be told. Decisions that follow are
-    /// queued where they were taken.
+    /// written down where they were taken.
     pub(super) fn exchange(&self, from: &Arc<Shared>, tidings: Vec<Tiding>) {
         let others = self.others(from);
         if others.is_empty() {
@@ -17,39 +20,49 @@ impl Partitions {
         let _one_at_a_time = self.placement.lock().unwrap_or_else(PoisonError::into_inner);
         let mut waiting = VecDeque::from(tidings);
         while let Some(tiding) = waiting.pop_front() {
-            let identity = tiding.identity.as_ref();
             for other in others.iter().filter(|other| is_audience(&tiding, other)) {
-                let mut out = Output::default();
-                let reply = {
-                    let mut engine = other.engine();
-                    let reply =
-                        engine.partition.told(identity, from.index, &tiding.facts, &mut out);
-                    engine.decided.extend(out.transitions.drain(..));
-                    reply
-                };
-                other.counters.false_offline.increment(out.false_offline);
-                let mut engine = from.engine();
-                engine.partition.answered(identity, other.index, reply, &mut out);
-                engine.decided.extend(out.transitions);
-                waiting.extend(out.tidings);
+                let identity = tiding.identity.as_ref();
+                waiting.extend(ask(from, other, identity, &tiding.facts));
             }
+        }
+    }
+
+    /// Answers what could not be answered while the partition read again what it had applied before the start.
+    pub(super) fn answer_deferred(&self, of: &Arc<Shared>) {
+        let deferred = of.desk().deferred();
+        if deferred.is_empty() {
+            return;
+        }
+        let others = self.others(of);
+        for (identity, asker, facts) in deferred {
+            let Some(asker) = others.iter().find(|other| other.id == asker) else { continue };
+            let tidings = {
+                let _one_at_a_time = self.placement.lock().unwrap_or_else(PoisonError::into_inner);
+                ask(asker, of, identity.as_ref(), &facts)
+            };
+            self.exchange(asker, tidings);
         }
     }
 
     /// Tells a partition how far the others have been read.
     pub(super) fn tell_clocks(&self, to: &Arc<Shared>) {
         let others = self.others(to);
-        if !others.is_empty() {
-            let clocks = others.iter().map(|other| (other.index, other.told_clock())).collect();
-            to.engine().partition.foreign_clocks(ForeignClocks::new(clocks));
+        if others.is_empty() {
+            return;
         }
+        let clocks = others.iter().map(|other| (other.id, other.told_clock())).collect();
+        let of_source = others.iter().filter(|other| other.key.source == to.key.source);
+        let heard = of_source.filter_map(|other| other.last_heard()).max();
+        let mut desk = to.desk();
+        desk.foreign_clocks(ForeignClocks::new(clocks));
+        desk.heard_elsewhere(heard);
     }
 
     /// The other partitions that could carry the same hub.
     fn others(&self, from: &Arc<Shared>) -> Vec<Arc<Shared>> {
         let mut others = self.shared();
         others.retain(|other| {
-            other.index != from.index
+            other.id != from.id
                 && match &from.profile.hub {
                     crate::wire::HubName::Fixed(hub) => other.could_carry(hub),
                     crate::wire::HubName::Property(_) => true,
@@ -59,9 +72,26 @@ impl Partitions {
     }
 }
 
+/// Tells `other` what `from` knows of an identity, and `from` the answer. What has to be told after that.
+fn ask(
+    from: &Arc<Shared>,
+    other: &Arc<Shared>,
+    identity: IdentityRef<'_>,
+    facts: &Facts,
+) -> Vec<Tiding> {
+    let mut out = Output::default();
+    let reply = other.desk().told(identity, from.id, facts, now(), &mut out);
+    note(other, &mut out);
+    other.ledger.wake.notify_one();
+    let mut out = Output::default();
+    from.desk().answered(identity, other.id, reply, now(), &mut out);
+    note(from, &mut out);
+    out.tidings
+}
+
 fn is_audience(tiding: &Tiding, other: &Shared) -> bool {
     match tiding.to {
         Audience::Everyone => other.could_carry(&tiding.identity.hub),
-        Audience::Home(index) => other.index == index,
+        Audience::Home(id) => other.id == id,
     }
 }

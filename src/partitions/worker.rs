@@ -1,16 +1,19 @@
 //! A partition's worker: takes the source's events in order, and is the only one that feeds the partition's log.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::Partitions;
 use super::batch::{BatchProgress, FIRE_BUDGET, Pause, note};
-use super::{Partitions, Shared};
+use super::shared::Shared;
+use super::writer::now;
 use crate::clock;
-use crate::engine::{Attached, Backlog, BlindReason, Outlook, Output, Proof};
+use crate::engine::{Attached, BlindReason, Outlook, Output, Proof, Timestamp};
 use crate::source::{Delivery, Event};
+use crate::store::decoding::{Decoding, Treatment};
 
 /// How often a silent partition looks whether the clocks of the others have moved.
 const IDLE: Duration = Duration::from_millis(200);
@@ -21,8 +24,7 @@ pub(super) struct Worker {
     events: mpsc::Receiver<Event>,
     /// The attachment that events have to be of; what came on an earlier one and waited is dropped.
     attachment: u64,
-    /// The first attach begins a replay of old history.
-    first_attach: bool,
+    decoding: Decoding,
 }
 
 impl Worker {
@@ -30,20 +32,27 @@ impl Worker {
         partitions: Arc<Partitions>,
         shared: Arc<Shared>,
         events: mpsc::Receiver<Event>,
+        decoding: Decoding,
     ) -> Self {
-        Self { partitions, shared, events, attachment: 0, first_attach: true }
+        Self { partitions, shared, events, attachment: 0, decoding }
     }
 
     /// Runs until the process is to stop.
     pub(super) async fn run(mut self) {
+        self.work().await;
+        self.decoding.end();
+    }
+
+    async fn work(&mut self) {
         let stop = self.partitions.environment.stop.clone();
         loop {
+            self.alive();
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 event = self.events.recv() => event,
                 () = tokio::time::sleep(IDLE) => {
-                    self.settle().await;
+                    self.settle();
                     continue;
                 }
             };
@@ -53,6 +62,11 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// Somebody may look whether it makes progress. Waiting for room is none.
+    fn alive(&self) {
+        self.shared.alive_ms.store(clock::boot_ms(), Ordering::Release);
     }
 
     async fn handle(&mut self, event: Event) {
@@ -68,40 +82,93 @@ impl Worker {
             Event::Batch { .. } | Event::Proof { .. } => {}
             Event::Blind { reason, detail } => self.blind(reason, &detail),
         }
-        self.settle().await;
+        self.settle();
     }
 
     async fn attach(&mut self, attachment: u64, attached: Attached) {
         self.attachment = attachment;
-        if std::mem::take(&mut self.first_attach) && replays(attached.backlog) {
-            self.shared.mute().await;
-        }
         let mut out = Output::default();
-        self.shared.engine().partition.attach(attached, &mut out);
-        note(&self.shared, out);
+        self.shared.desk().attach(attached, now(), &mut out);
+        note(&self.shared, &mut out);
         self.fire().await;
     }
 
     async fn apply(&mut self, deliveries: Vec<Delivery>) {
-        let last = deliveries.last().map(|delivery| delivery.sequence);
-        let mut batch = BatchProgress::new(deliveries);
-        while !batch.is_done() {
-            let pause = batch.advance(&self.partitions, &self.shared, clock::wall());
-            if pause == Pause::MoreToFire || !batch.is_done() {
-                self.send_decided().await;
-                tokio::task::yield_now().await;
+        if self.decoding.is_calm() {
+            return self.apply_as(deliveries, Treatment::Together).await;
+        }
+        let mut together = Vec::new();
+        for delivery in deliveries {
+            match self.decoding.treatment(&delivery.raw, delivery.sequence) {
+                Treatment::Together => together.push(delivery),
+                how @ (Treatment::Alone | Treatment::Refused) => {
+                    self.apply_as(std::mem::take(&mut together), Treatment::Together).await;
+                    self.apply_as(vec![delivery], how).await;
+                }
             }
         }
+        self.apply_as(together, Treatment::Together).await;
+    }
+
+    async fn apply_as(&mut self, deliveries: Vec<Delivery>, how: Treatment) {
+        let last = deliveries.last().map(|delivery| delivery.sequence);
+        let mut batch = BatchProgress::new(deliveries, how == Treatment::Refused);
+        while !batch.is_done() {
+            match self.advance(&mut batch, how) {
+                Pause::Full => {
+                    self.decoding.end();
+                    self.wait_for_room().await;
+                }
+                Pause::MoreToFire | Pause::Told if batch.is_done() => {}
+                Pause::MoreToFire | Pause::Told => tokio::task::yield_now().await,
+            }
+        }
+        self.decoding.end();
         self.fire().await;
         self.bury(std::mem::take(&mut batch.dead)).await;
         if let Some(sequence) = last {
-            let acknowledge = Some((self.attachment, sequence));
-            self.shared.progress.send_modify(|progress| progress.acknowledge = acknowledge);
+            self.decoding.passed(sequence);
+            let committed = self.shared.desk().acknowledge(self.attachment, sequence, now());
+            self.shared.acknowledge(committed);
         }
     }
 
+    /// Applies some messages, with a note of what is being decoded. Suspects of all partitions are decoded one after the
+    /// other: of two at once it could not be said which one ended the process.
+    fn advance(&mut self, batch: &mut BatchProgress, how: Treatment) -> Pause {
+        match (how, batch.first()) {
+            (Treatment::Alone, Some(suspect)) => {
+                let partitions = self.partitions.clone();
+                let _one_at_a_time =
+                    partitions.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+                self.decoding.begin_alone(&suspect.raw);
+                let pause = batch.advance(&self.partitions, &self.shared);
+                self.decoding.end();
+                pause
+            }
+            (Treatment::Together | Treatment::Alone | Treatment::Refused, _) => {
+                if let (Treatment::Together, Some((first, last))) = (how, batch.places()) {
+                    self.decoding.begin(first, last);
+                }
+                batch.advance(&self.partitions, &self.shared)
+            }
+        }
+    }
+
+    /// Until something is durable or delivered. Meanwhile the source gives no more credit, and the broker holds the backlog.
+    async fn wait_for_room(&self) {
+        self.shared.ledger.wake.notify_one();
+        let room = self.shared.ledger.room.notified();
+        let _looked = tokio::time::timeout(IDLE, room).await;
+    }
+
     async fn prove(&mut self, proof: Proof) {
-        self.shared.engine().partition.prove(proof);
+        let held = self.partitions.pulse.held(clock::boot_ms());
+        {
+            let mut desk = self.shared.desk();
+            desk.hold(held.is_some());
+            desk.prove(proof);
+        }
         self.fire().await;
     }
 
@@ -113,49 +180,51 @@ impl Worker {
             detail,
             "blind: nobody on this partition is judged"
         );
-        self.shared.engine().partition.blind(reason);
+        self.shared.desk().blind(reason);
     }
 
     /// Fires what is due, with turns for others in between.
     async fn fire(&mut self) {
         loop {
+            if self.shared.desk().book().is_full() {
+                self.wait_for_room().await;
+                continue;
+            }
             let mut out = Output::default();
-            let done = {
-                let mut engine = self.shared.engine();
-                let done = engine.partition.fire(FIRE_BUDGET, &mut out);
-                engine.decided.extend(out.transitions.drain(..));
-                done
-            };
-            note(&self.shared, out);
+            let done = self.shared.desk().fire(FIRE_BUDGET, now(), &mut out);
+            note(&self.shared, &mut out);
+            self.alive();
             if done {
                 return;
             }
-            self.send_decided().await;
             tokio::task::yield_now().await;
         }
     }
 
-    /// After every event: what was decided goes out, the end of a replay ends the muting, and the source learns how far
-    /// things are.
-    async fn settle(&mut self) {
-        let Outlook { clock, blind, next_deadline } = self.shared.engine().partition.outlook();
+    /// After every event: the end of a replay ends the muting, others are answered, and the source learns how far things are.
+    fn settle(&mut self) {
+        let (Outlook { clock, next_deadline, .. }, heard) = {
+            let desk = self.shared.desk();
+            (desk.engine().outlook(), desk.engine().last_heard())
+        };
         self.shared.told_clock_ms.store(clock.as_ms(), Ordering::Release);
-        let environment = &self.partitions.environment;
-        if !self.first_attach && blind.is_none() {
-            self.shared.unmute(&environment.policy, &environment.router).await;
+        let heard_ms = heard.map_or(i64::MIN, Timestamp::as_ms);
+        self.shared.last_heard_ms.store(heard_ms, Ordering::Release);
+        self.partitions.answer_deferred(&self.shared);
+        let is_due = {
+            let mut desk = self.shared.desk();
+            desk.settle(now());
+            desk.due_ms().is_some()
+        };
+        if is_due {
+            self.shared.ledger.wake.notify_one();
         }
-        self.send_decided().await;
         self.shared.progress.send_if_modified(|progress| {
             let changed = progress.clock != clock || progress.next_deadline != next_deadline;
             progress.clock = clock;
             progress.next_deadline = next_deadline;
             changed
         });
-    }
-
-    async fn send_decided(&self) {
-        let environment = &self.partitions.environment;
-        self.shared.send_decided(&environment.policy, &environment.router).await;
     }
 
     async fn bury(&self, letters: Vec<crate::store::dead_letter::DeadLetter>) {
@@ -173,13 +242,5 @@ impl Worker {
                 tracing::error!(%error, "a message that could not be read is not kept");
             }
         }
-    }
-}
-
-/// Whether what an attachment begins with is old history up to a known end.
-fn replays(backlog: Backlog) -> bool {
-    match backlog {
-        Backlog::UpTo(_) | Backlog::Count(_) => true,
-        Backlog::Empty | Backlog::Endless => false,
     }
 }

@@ -1,4 +1,5 @@
-//! Delivers messages to one webhook: signed as Standard Webhooks 1.0.0 wants it, in order per lane, with retries.
+//! Delivers messages to one webhook: signed as Standard Webhooks 1.0.0 wants it, in order per lane, with retries; what
+//! nobody takes goes to the dead letters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,36 +7,42 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::{HeaderName, header};
-use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::alert::Message;
+use crate::alert::self_health::Notice;
 use crate::alert::signature::{SecretError, Signer};
 use crate::clock;
 use crate::config::WebhookConfig;
-use crate::metrics::{DELIVERIES, DELIVERY_SECONDS, Metrics, WAITING};
+use crate::metrics::Metrics;
+use crate::store::dead_letter::{
+    DeadLetterError, DeliveryLetter, DeliveryLetters, UndeliveredReason,
+};
 
 use super::http_client::tls::{self, TlsSetupError};
 use super::http_client::{HttpClient, PostError};
+use super::{Parcel, Settled};
 
 mod lanes;
+mod meters;
 mod outcome;
 mod schedule;
 mod url;
+mod work;
 
-use lanes::{Held, Lanes};
-use outcome::{Attempt, Outcome};
+use lanes::{Ending, Held};
+use meters::Meters;
+use outcome::Attempt;
 pub use schedule::Schedule;
 pub use url::{MAX_URL_BYTES, UrlRefusal, check_url};
+use work::Work;
 
 /// Requests under way to one endpoint, over all lanes: a receiver should not have to take more at once.
 const CONCURRENCY: usize = 4;
-/// Rejections after which a message is given up: the receiver has had two and a half minutes to change its mind, and an
-/// answer to these very bytes will not become another one in three days.
-const MAX_REJECTIONS: usize = 5;
+/// Messages on their way to the dead letters at once: as many as are synced together.
+const MAX_BURIALS: usize = 64;
 
 const USER_AGENT: &str = concat!("lastseen/", env!("CARGO_PKG_VERSION"));
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -79,16 +86,29 @@ pub enum WebhookError {
     },
 }
 
-/// Delivers what comes through `queue` until it is closed and empty. On `stop` the queue is closed: what is in it gets
-/// one more attempt, and what waits for a retry is dropped and counted. The caller sets the deadline, by dropping
-/// this future.
+/// The ends of a webhook's channels, and where it puts what nobody takes.
+pub struct Ports {
+    /// What is to be delivered.
+    pub queue: mpsc::Receiver<Parcel>,
+    /// What became of each. While it is full, deliveries go on until as much is held as may be; then nothing more is
+    /// taken in. So whoever fills the queue must not be the one that empties this, or must not wait for the queue.
+    pub settled: mpsc::Sender<Settled>,
+    /// What is given up is written there before it is settled.
+    pub letters: DeliveryLetters,
+    /// Says that the endpoint fails and that it works again; what finds no room is dropped and counted.
+    pub notices: mpsc::Sender<Notice>,
+}
+
+/// Delivers what comes through the queue until it is closed and empty. On `stop` the queue is closed, what is in it
+/// gets one attempt, and nothing is tried again: what fails, and what comes behind it in its lane, is not settled and
+/// stays owed. The caller sets the deadline, by dropping this future; what is under way then is not settled either.
 pub async fn run(
     config: WebhookConfig,
-    queue: mpsc::Receiver<Message>,
+    ports: Ports,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> Result<(), WebhookError> {
-    Webhook::new(config, &metrics)?.run(queue, stop).await;
+    Webhook::new(config, &metrics)?.run(ports, stop).await;
     Ok(())
 }
 
@@ -135,32 +155,42 @@ impl Webhook {
     }
 
     /// See [`run`].
-    pub async fn run(self, mut queue: mpsc::Receiver<Message>, stop: CancellationToken) {
-        let mut work = Work { is_open: true, ..Work::default() };
+    pub async fn run(self, ports: Ports, stop: CancellationToken) {
+        let Ports { mut queue, settled, letters, notices } = ports;
+        let mut work = Work::new(&self, &notices);
         let mut attempts = FuturesUnordered::new();
+        let mut burials = FuturesUnordered::new();
         loop {
-            while attempts.len() < CONCURRENCY
-                && let Some(held) = work.lanes.take()
+            while (work.is_disabled || attempts.len() < CONCURRENCY)
+                && burials.len() < MAX_BURIALS
+                && let Some(held) = work.take()
             {
-                if work.is_disabled {
-                    self.drop_as(Outcome::Disabled, 1);
-                    work.lanes.done(&held.message);
-                } else {
-                    attempts.push(self.attempt(held));
+                match held.ending {
+                    Some(_) => burials.push(self.bury(held, &letters)),
+                    None => attempts.push(self.attempt(held)),
                 }
             }
-            if !work.is_open && work.lanes.is_empty() {
+            if attempts.is_empty() && burials.is_empty() && work.is_done() {
                 break;
             }
-            let retry = work.lanes.next_retry();
+            let retry = work.next_retry();
             tokio::select! {
                 () = stop.cancelled(), if !work.is_stopping => {
                     queue.close();
-                    self.stop(&mut work);
+                    work.is_stopping = true;
                 }
-                Some((held, attempt)) = attempts.next() => self.settle(&mut work, held, &attempt),
-                message = queue.recv(), if work.is_open && work.lanes.has_room() => match message {
-                    Some(message) => self.take_in(&mut work, message),
+                Some((held, attempt)) = attempts.next() => {
+                    if let Some(held) = work.attempted(held, &attempt) {
+                        burials.push(self.bury(held, &letters));
+                    }
+                }
+                Some((held, kept)) = burials.next() => work.buried(held, kept),
+                permit = settled.reserve(), if !work.unsent.is_empty() => match permit {
+                    Ok(permit) => work.report(permit),
+                    Err(_) => work.nobody_listens(),
+                },
+                parcel = queue.recv(), if work.is_open && work.has_room() => match parcel {
+                    Some(parcel) => work.take_in(parcel),
                     None => work.is_open = false,
                 },
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
@@ -169,76 +199,20 @@ impl Webhook {
                 else => break,
             }
         }
-        match work.abandoned {
+        match work.lanes.len() + queue.len() {
             0 => info!(sink = %self.name, "webhook stopped, nothing is left to deliver"),
-            abandoned => warn!(
-                sink = %self.name, abandoned,
-                "webhook stopped with messages that waited for a retry: they are lost"
-            ),
-        }
-    }
-
-    fn take_in(&self, work: &mut Work, message: Message) {
-        self.meters.waiting.increment(1.0);
-        let alert_id = message.alert_id.clone();
-        let cancelled = work.lanes.put(message);
-        if cancelled > 0 {
-            info!(
-                sink = %self.name, alert_id,
-                "an alert ended before the receiver took its first message: nothing is told about it"
-            );
-            self.drop_as(Outcome::Cancelled, cancelled);
-        }
-    }
-
-    /// Decides what becomes of a message that was attempted.
-    fn settle(&self, work: &mut Work, mut held: Held, attempt: &Attempt) {
-        self.meters.count(attempt.outcome, 1);
-        match attempt.outcome {
-            Outcome::Delivered => {
-                self.meters.waiting.decrement(1.0);
-                return work.lanes.delivered(&held.message);
-            }
-            Outcome::Gone => {
-                self.disable(work);
-                self.meters.waiting.decrement(1.0);
-                return work.lanes.done(&held.message);
-            }
-            Outcome::Rejected => held.rejections += 1,
-            Outcome::Redirect
-            | Outcome::Throttled
-            | Outcome::ServerError
-            | Outcome::TimedOut
-            | Outcome::Unreachable
-            | Outcome::AddressRefused
-            | Outcome::GivenUp
-            | Outcome::Disabled
-            | Outcome::Abandoned
-            | Outcome::Cancelled => {}
-        }
-        held.failures += 1;
-        held.may_have_arrived |= attempt.may_have_arrived();
-        let wait = self.schedule.wait(held.failures, rand::random(), attempt.asked);
-        match wait.filter(|_| held.rejections < MAX_REJECTIONS) {
-            None => self.give_up(work, &held, attempt),
-            Some(_) if work.is_stopping => {
-                self.abandon(work, 1);
-                work.lanes.done(&held.message);
-            }
-            Some(wait) => {
-                warn!(
-                    sink = %self.name, alert_id = %held.message.alert_id, failures = held.failures, ?wait,
-                    reason = %attempt.reason, "delivery failed, it will be tried again"
-                );
-                work.lanes.park(held, Instant::now() + wait);
+            owed => {
+                warn!(sink = %self.name, owed, "webhook stopped: these messages are not settled and stay owed")
             }
         }
     }
 
-    async fn attempt(&self, held: Held) -> (Held, Attempt) {
+    async fn attempt(&self, mut held: Held) -> (Held, Attempt) {
+        let wall = clock::wall();
+        held.attempted_at.get_or_insert(wall);
         let message = &held.message;
         let started_ms = clock::boot_ms();
-        let timestamp_s = clock::wall().as_ms() / 1_000;
+        let timestamp_s = wall.as_ms() / 1_000;
         let signature = self.signer.sign(&message.message_id, timestamp_s, &message.body);
         let headers = [
             (header::CONTENT_TYPE, "application/json"),
@@ -253,80 +227,25 @@ impl Webhook {
         (held, Attempt::judge(result, clock::wall()))
     }
 
-    fn disable(&self, work: &mut Work) {
-        if !std::mem::replace(&mut work.is_disabled, true) {
-            error!(
-                sink = %self.name,
-                "the endpoint answered 410: it is disabled, and messages for it are dropped, until the next start"
-            );
-            // What waits for a retry is dropped at its turn.
-            work.lanes.wake_all();
-        }
-    }
-
-    fn give_up(&self, work: &mut Work, held: &Held, attempt: &Attempt) {
-        let message = &held.message;
-        let why = match held.rejections {
-            MAX_REJECTIONS.. => "the receiver rejects it again and again",
-            _ => "the last retry failed",
+    /// Puts a message with its ending into the dead letters.
+    async fn bury(
+        &self,
+        held: Held,
+        letters: &DeliveryLetters,
+    ) -> (Held, Result<(), DeadLetterError>) {
+        let (reason, detail) = match &held.ending {
+            Some(Ending { reason, detail }) => (*reason, detail.clone()),
+            None => (UndeliveredReason::Failed, String::new()),
         };
-        error!(
-            sink = %self.name, alert_id = %message.alert_id, message_id = %message.message_id,
-            failures = held.failures, reason = %attempt.reason, why, "delivery given up: the message is lost"
-        );
-        self.drop_as(Outcome::GivenUp, 1);
-        work.lanes.give_up(held);
-    }
-
-    fn stop(&self, work: &mut Work) {
-        work.is_stopping = true;
-        let parked = work.lanes.drop_parked();
-        self.abandon(work, parked);
-    }
-
-    fn abandon(&self, work: &mut Work, messages: usize) {
-        self.drop_as(Outcome::Abandoned, messages);
-        work.abandoned += messages;
-    }
-
-    fn drop_as(&self, outcome: Outcome, messages: usize) {
-        self.meters.count(outcome, messages);
-        self.meters.waiting.decrement(messages as f64);
-    }
-}
-
-/// What changes while an endpoint is served.
-#[derive(Default)]
-struct Work {
-    lanes: Lanes,
-    /// More messages may come.
-    is_open: bool,
-    is_stopping: bool,
-    /// Set by a 410, until the process is started again.
-    is_disabled: bool,
-    /// Messages that were dropped because of the stop.
-    abandoned: usize,
-}
-
-/// Handles of the sink's metrics.
-struct Meters {
-    outcomes: [Counter; Outcome::ALL.len()],
-    seconds: Histogram,
-    waiting: Gauge,
-}
-
-impl Meters {
-    fn new(metrics: &Metrics, sink: &str) -> Self {
-        Self {
-            outcomes: Outcome::ALL.map(|outcome| {
-                metrics.counter(DELIVERIES, &[("sink", sink), ("outcome", outcome.as_str())])
-            }),
-            seconds: metrics.histogram(DELIVERY_SECONDS, &[("sink", sink)]),
-            waiting: metrics.gauge(WAITING, &[("sink", sink)]),
-        }
-    }
-
-    fn count(&self, outcome: Outcome, times: usize) {
-        self.outcomes[outcome as usize].increment(times as u64);
+        let letter = DeliveryLetter {
+            at: clock::wall(),
+            sink: self.name.to_string(),
+            message: held.message.clone(),
+            reason,
+            detail,
+            failures: held.failures as u64,
+        };
+        let kept = letters.put(&letter).await;
+        (held, kept)
     }
 }

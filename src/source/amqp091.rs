@@ -71,15 +71,16 @@ pub async fn run(
         context.max_clock_error_ms,
     );
     let labels = [("source", &*context.name)];
+    let partition = context.partitions.open(PARTITION);
     let feed = Feed {
+        resume: partition.resume.map(|resume| resume.after.saturating_add(1)),
         config,
-        partition: context.partitions.open(PARTITION),
+        partition,
         stop,
         time,
         proofs: context.metrics.counter(PROOFS, &labels),
         attachment: 0,
         delivered: 0,
-        resume: None,
     };
     let source = Source {
         uri,

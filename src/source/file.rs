@@ -242,7 +242,7 @@ mod tests {
             clock: Timestamp::MIN,
             next_deadline: None,
         });
-        let link = PartitionLink { events: sender, progress: receiver };
+        let link = PartitionLink { events: sender, progress: receiver, resume: None };
         let (status_sender, status) = watch::channel(SourceStatus::default());
         let ctx = SourceContext {
             name: "file".into(),

@@ -1,10 +1,14 @@
-//! Messages that could not be read, kept on disk with reason and position until newer ones need the room.
+//! What could not be read or delivered, kept on disk with reason and place until newer letters need the room.
 //!
-//! A dead letter holds the original bytes, so that it can be read again after a fix: whatever secrets a device put into
-//! its message are in it too. Files are created for this user only (0600 in folders of 0700).
+//! There are two kinds: messages that could not be read ([`DeadLetter`], in `dead-letters/ingest`), and alert messages
+//! that no receiver took ([`DeliveryLetter`], in `dead-letters/delivery`).
 //!
-//! One thread does the writing. Letters that wait together are written and synced together.
+//! A letter holds the original bytes, so that it can be read or sent again after a fix: whatever secrets a device put
+//! into its message are in it too. Files are created for this user only (0600 in folders of 0700).
+//!
+//! One thread for each kind does the writing. Letters that wait together are written and synced together.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,19 +16,18 @@ use bytes::Bytes;
 use metrics::Counter;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::Timestamp;
-use crate::wire::{RawMessage, Reject};
-
-mod letter;
+mod delivery;
+mod ingest;
 mod segments;
 
-pub use letter::{DeadLetter, MAX_ORIGINAL_BYTES, OriginalForm};
+pub use delivery::{DeliveryLetter, DeliveryLetters, UndeliveredReason};
+pub use ingest::{DeadLetter, DeadLetters, MAX_ORIGINAL_BYTES, OriginalForm};
 
 use segments::Segments;
 
 /// The most letters that wait for the writer; also the most that are synced together.
 const QUEUE: usize = 64;
-/// Longer than a disk takes that works: after it the letter counts as not kept, and ingest goes on.
+/// Longer than a disk takes that works: after it the letter counts as not kept, and its caller goes on.
 const PUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a dead letter was not kept, or can't be read.
@@ -48,11 +51,30 @@ pub enum DeadLetterError {
     Ended,
 }
 
-/// The dead letters of this process. Clones share the writer; it ends when the last is dropped.
-#[derive(Clone, Debug)]
-pub struct DeadLetters {
+/// One letter of a kind: a line of JSON.
+pub trait Letter: Sized + Send + 'static {
+    /// The name of the kind's folder below `dead-letters`.
+    const FOLDER: &'static str;
+
+    /// One line with its end, and no other line break in it.
+    fn to_line(&self) -> Bytes;
+
+    /// Back from a line without its end; `None` if it is none, such as one cut by a crash.
+    fn from_line(line: &str) -> Option<Self>;
+}
+
+/// The dead letters of one kind, in this process. Clones share the writer; it ends when the last is dropped.
+#[derive(Debug)]
+pub struct Letters<T> {
     folder: PathBuf,
     writer: mpsc::Sender<Put>,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Letters<T> {
+    fn clone(&self) -> Self {
+        Self { folder: self.folder.clone(), writer: self.writer.clone(), kind: PhantomData }
+    }
 }
 
 #[derive(Debug)]
@@ -61,11 +83,11 @@ struct Put {
     done: oneshot::Sender<Result<(), DeadLetterError>>,
 }
 
-impl DeadLetters {
-    /// Opens `dead-letters/ingest` below `store`, creating what is missing. Blocks for the time of a directory listing.
-    /// At most `max_bytes` are kept: then the oldest file goes, and `removed` counts its letters.
+impl<T: Letter> Letters<T> {
+    /// Opens the kind's folder in `dead-letters` below `store`, creating what is missing. Blocks for the time of a
+    /// directory listing. At most `max_bytes` are kept: then the oldest file goes, and `removed` counts its letters.
     pub fn open(store: &Path, max_bytes: u64, removed: Counter) -> Result<Self, DeadLetterError> {
-        let folder = store.join("dead-letters").join("ingest");
+        let folder = store.join("dead-letters").join(T::FOLDER);
         let mut segments = Segments::open(folder.clone(), max_bytes, removed)?;
         let (writer, mut puts) = mpsc::channel::<Put>(QUEUE);
         let run = move || {
@@ -79,19 +101,22 @@ impl DeadLetters {
                 write_group(&mut segments, group);
             }
         };
-        std::thread::Builder::new().name("dead-letters".to_owned()).spawn(run).map_err(
+        std::thread::Builder::new().name(format!("letters-{}", T::FOLDER)).spawn(run).map_err(
             |source| DeadLetterError::Io {
                 doing: "starting the writer",
                 path: folder.clone(),
                 source,
             },
         )?;
-        Ok(Self { folder, writer })
+        Ok(Self { folder, writer, kind: PhantomData })
     }
 
     /// Keeps a letter: once this returns `Ok` it is on disk. Returns within 5 s in any case.
-    pub async fn put(&self, letter: &DeadLetter) -> Result<(), DeadLetterError> {
-        let line = letter.to_line();
+    pub async fn put(&self, letter: &T) -> Result<(), DeadLetterError> {
+        self.put_line(letter.to_line()).await
+    }
+
+    async fn put_line(&self, line: Bytes) -> Result<(), DeadLetterError> {
         let put = async {
             let (done, result) = oneshot::channel();
             self.writer.send(Put { line, done }).await.map_err(|_| DeadLetterError::Ended)?;
@@ -101,9 +126,18 @@ impl DeadLetters {
     }
 
     /// The newest `limit` letters, oldest first. What can't be read, such as a line cut by a crash, is left out.
-    pub async fn list(&self, limit: usize) -> Result<Vec<DeadLetter>, DeadLetterError> {
+    pub async fn list(&self, limit: usize) -> Result<Vec<T>, DeadLetterError> {
+        self.newest(limit, |_| true).await
+    }
+
+    /// The newest `limit` letters that `is_wanted` picks, oldest first. Reads files until it has them, at worst all.
+    async fn newest(
+        &self,
+        limit: usize,
+        is_wanted: impl Fn(&T) -> bool + Send + 'static,
+    ) -> Result<Vec<T>, DeadLetterError> {
         let folder = self.folder.clone();
-        tokio::task::spawn_blocking(move || segments::newest(&folder, limit))
+        tokio::task::spawn_blocking(move || segments::newest(&folder, limit, is_wanted))
             .await
             .map_err(|_| DeadLetterError::Ended)?
     }
@@ -124,31 +158,6 @@ fn write_group(segments: &mut Segments, group: Vec<Put>) {
             for put in group {
                 let _gone = put.done.send(Err(segments.error(&fault)));
             }
-        }
-    }
-}
-
-impl DeadLetter {
-    /// The dead letter of a message that was refused.
-    pub fn of(
-        raw: &RawMessage,
-        reject: &Reject,
-        source: &str,
-        partition: &str,
-        sequence: i64,
-        at: Timestamp,
-    ) -> Self {
-        let (form, original) = letter::original(raw);
-        Self {
-            at,
-            source: source.to_owned(),
-            partition: partition.to_owned(),
-            sequence,
-            reason: reject.reason.as_str().to_owned(),
-            detail: reject.detail.clone(),
-            form,
-            original_bytes: original.len() as u64,
-            original: original.slice(..original.len().min(MAX_ORIGINAL_BYTES)),
         }
     }
 }

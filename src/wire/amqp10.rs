@@ -88,8 +88,12 @@ impl<'a> LogPosition<'a> {
 }
 
 /// Collects the fields of a message.
-pub(super) fn fields<'a>(message: &'a [u8], profile: &Profile) -> Result<Fields<'a>, Reject> {
-    let mut fields = Fields::default();
+#[inline]
+pub(super) fn fields<'a>(
+    message: &'a [u8],
+    profile: &Profile,
+    fields: &mut Fields<'a>,
+) -> Result<(), Reject> {
     let mut sections = Sections::of(message);
     while let Some(section) = sections.next()? {
         let values = sections.values();
@@ -113,7 +117,7 @@ pub(super) fn fields<'a>(message: &'a [u8], profile: &Profile) -> Result<Fields<
             | Section::Footer => values.skip()?,
         }
     }
-    Ok(fields)
+    Ok(())
 }
 
 impl Reader<'_> {

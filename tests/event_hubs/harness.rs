@@ -114,7 +114,7 @@ impl OpenPartition for Partitions {
             self.far.lock().unwrap().insert(partition.to_owned(), far);
             (events, progress)
         });
-        PartitionLink { events: events.clone(), progress: progress.clone() }
+        PartitionLink { events: events.clone(), progress: progress.clone(), resume: None }
     }
 }
 

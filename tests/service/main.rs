@@ -7,6 +7,7 @@
     reason = "helpers of a test fail it"
 )]
 
+mod azure_store;
 mod both;
 mod fleet;
 mod outages;
@@ -15,7 +16,10 @@ mod program;
 mod receiver;
 mod trust;
 mod vendor;
+mod vitals;
 
+#[path = "../support/azurite.rs"]
+mod azurite;
 #[path = "../support/publisher.rs"]
 mod publisher;
 #[path = "../support/rabbitmq.rs"]

@@ -23,6 +23,12 @@ pub(crate) struct Source {
     pub(crate) secret: (String, String),
 }
 
+/// `store.url`, and the content of `store.options_file`.
+pub(crate) struct ObjectStore {
+    pub(crate) url: String,
+    pub(crate) options: String,
+}
+
 impl Source {
     pub(crate) fn event_hub(name: &str, connection_string: &str) -> Self {
         let file = format!("{name}.connection");
@@ -48,7 +54,12 @@ impl Source {
 impl Program {
     /// Starts it and waits until it says that it is ready.
     pub(crate) async fn start(sources: &[Source], receiver: &Receiver) -> Self {
-        let program = Self::launch(sources, receiver);
+        Self::start_with(sources, receiver, "").await
+    }
+
+    /// The same with more lines of configuration.
+    pub(crate) async fn start_with(sources: &[Source], receiver: &Receiver, more: &str) -> Self {
+        let program = Self::launch_with(sources, receiver, more);
         eventually("the service is ready", 60, || {
             program.get("/readyz").starts_with("HTTP/1.1 200")
         })
@@ -57,13 +68,53 @@ impl Program {
     }
 
     pub(crate) fn launch(sources: &[Source], receiver: &Receiver) -> Self {
+        Self::launch_with(sources, receiver, "")
+    }
+
+    fn launch_with(sources: &[Source], receiver: &Receiver, more: &str) -> Self {
+        Self::launch_on(sources, receiver, None, more)
+    }
+
+    /// Keeps its journals in an object store, of which these are the options.
+    pub(crate) async fn start_over(
+        sources: &[Source],
+        receiver: &Receiver,
+        store: &ObjectStore,
+    ) -> Self {
+        let program = Self::launch_over(sources, receiver, Some(store));
+        eventually("the service is ready", 60, || {
+            program.get("/readyz").starts_with("HTTP/1.1 200")
+        })
+        .await;
+        program
+    }
+
+    pub(crate) fn launch_over(
+        sources: &[Source],
+        receiver: &Receiver,
+        store: Option<&ObjectStore>,
+    ) -> Self {
+        Self::launch_on(sources, receiver, store, "")
+    }
+
+    fn launch_on(
+        sources: &[Source],
+        receiver: &Receiver,
+        store: Option<&ObjectStore>,
+        more: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let http = SocketAddr::from(([127, 0, 0, 1], ports::reserve()));
         write_secret(folder.path(), "ops.whsec", SECRET);
         for Source { secret: (file, content), .. } in sources {
             write_secret(folder.path(), file, content);
         }
-        let yaml = configuration(sources, &receiver.url, http);
+        let mut place = "path: ./data".to_owned();
+        if let Some(ObjectStore { url, options }) = store {
+            write_secret(folder.path(), "store.options", options);
+            place += &format!(", url: {url}, options_file: store.options");
+        }
+        let yaml = configuration(sources, &receiver.url, http, &place) + more;
         let path = folder.path().join("lastseen.yaml");
         std::fs::write(&path, yaml).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
@@ -104,10 +155,16 @@ impl Program {
         samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Sends SIGTERM and waits for the exit code.
     pub(crate) async fn terminate(&mut self, limit: Duration) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.signal("TERM");
         let mut code = None;
         eventually("the program ends", limit.as_secs(), || {
             code = self.child.try_wait().unwrap().map(|status| status.code());
@@ -115,6 +172,17 @@ impl Program {
         })
         .await;
         code.flatten()
+    }
+
+    /// Ends it as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Its exit code, if it has ended by itself.
+    pub(crate) fn ended(&mut self) -> Option<Option<i32>> {
+        self.child.try_wait().unwrap().map(|status| status.code())
     }
 
     /// What it logged, for the message of a failed assertion.
@@ -148,7 +216,7 @@ fn write_secret(folder: &Path, name: &str, content: &str) {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn configuration(sources: &[Source], url: &str, http: SocketAddr) -> String {
+fn configuration(sources: &[Source], url: &str, http: SocketAddr, store: &str) -> String {
     let sources: String = sources.iter().map(|source| source.yaml.as_str()).collect();
     format!(
         "sources:
@@ -164,7 +232,7 @@ sinks:
     secret_file: ops.whsec
     allow_http: true
     allow_cidrs: [127.0.0.0/8]
-store: {{ path: ./data }}
+store: {{ {store} }}
 http: {{ listen: \"{http}\" }}
 log: {{ level: info, format: text }}
 "

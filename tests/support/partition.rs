@@ -50,7 +50,7 @@ pub fn worker() -> (SourceContext, Worker) {
         next_deadline: None,
     });
     let (status_in, status) = watch::channel(SourceStatus::default());
-    let link = PartitionLink { events: to_worker, progress: from_worker };
+    let link = PartitionLink { events: to_worker, progress: from_worker, resume: None };
     let context = SourceContext {
         name: "test".into(),
         partitions: Arc::new(OnePartition { link: Mutex::new(Some(link)) }),

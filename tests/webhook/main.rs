@@ -3,6 +3,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "helpers of tests")]
 
 mod receiver;
+mod settling;
 mod sink;
 mod tls;
 
@@ -11,10 +12,13 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use lastseen::alert::Message;
+use lastseen::alert::self_health::Notice;
 use lastseen::metrics::Metrics;
-use lastseen::sink::webhook;
+use lastseen::sink::Settlement;
+use lastseen::sink::webhook::{self, Ports};
+use lastseen::store::dead_letter::UndeliveredReason;
 use receiver::{DEADLINE, Received, Receiver, Reply};
-use sink::{SECRET, Sink, config, end_of, message, waits};
+use sink::{SECRET, Sink, config, end_of, message, open_letters, waits};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -106,17 +110,26 @@ async fn a_redirect_is_a_failure_and_never_followed() {
 }
 
 #[tokio::test]
-async fn gone_disables_the_endpoint_and_what_follows_is_dropped_and_counted() {
+async fn gone_disables_the_endpoint_and_everything_goes_to_the_dead_letters() {
     let mut receiver = Receiver::start(|_, _| Reply::status(410)).await;
-    let sink = Sink::start(config(&url(&receiver)), waits(&[1, 1]));
+    let mut sink = Sink::start(config(&url(&receiver)), waits(&[1, 1]));
     sink.send(message(0, 1)).await;
     receiver.next().await;
     for number in 2..=4 {
         sink.send(message(0, number)).await;
     }
+    let settled = sink.settled(4).await;
+    let expected = (1..=4).map(|number| (message(0, number).message_id, Settlement::Disabled));
+    assert_eq!(settled, expected.collect::<Vec<_>>());
+    let letters = sink.letters.list(9).await.unwrap();
+    assert!(letters.iter().all(|letter| letter.reason == UndeliveredReason::Disabled));
+    let kept: Vec<Message> = letters.into_iter().map(|letter| letter.message).collect();
+    assert_eq!(kept, (1..=4).map(|number| message(0, number)).collect::<Vec<_>>());
+    assert_eq!(receiver.connections(), 1);
+    assert_eq!(sink.notice().await, Notice::Disabled { sink: "ops".into() });
     let counts = sink.finish().await;
-    assert_eq!((counts.outcome("gone"), counts.outcome("disabled")), (1, 3));
-    assert_eq!((receiver.connections(), counts.waiting()), (1, "0"));
+    assert_eq!((counts.outcome("gone"), counts.outcome("disabled")), (1, 4));
+    assert_eq!((counts.waiting(), counts.left.len()), ("0", 0));
 }
 
 #[tokio::test]
@@ -234,10 +247,10 @@ async fn a_lane_keeps_its_order_while_another_one_fails() {
     assert!(expected.iter().map(|message| &message.body).eq(&other));
     assert_eq!(failing, 1);
     sink.stop.cancel();
-    // The one that waits for its retry is dropped; the one behind it gets its attempt.
+    // The one that waits for its retry stays owed, and so does the one behind it: it must not overtake.
     let counts = sink.finish().await;
-    assert_eq!((counts.outcome("abandoned"), counts.outcome("delivered")), (1, 51));
-    assert_eq!(counts.waiting(), "0");
+    assert_eq!((counts.outcome("delivered"), counts.waiting()), (50, "2"));
+    assert!(counts.left.iter().eq(["msg_0_1", "msg_0_2"]), "{:?}", counts.left);
 }
 
 /// Rejects what is about these lanes, takes everything else.
@@ -268,10 +281,8 @@ async fn messages_that_are_always_rejected_delay_nobody_elses() {
     }
     sink.stop.cancel();
     let counts = sink.finish().await;
-    assert_eq!(counts.outcome("delivered"), 300);
-    // The hundred behind those got their attempt at the stop.
-    assert_eq!((counts.outcome("rejected"), counts.outcome("abandoned")), (200, 200));
-    assert_eq!(counts.waiting(), "0");
+    assert_eq!((counts.outcome("delivered"), counts.outcome("rejected")), (300, 100));
+    assert_eq!((counts.waiting(), counts.left.len()), ("200", 200));
 }
 
 #[tokio::test]
@@ -411,9 +422,13 @@ async fn a_wrong_configuration_is_refused_without_showing_secret_or_path() {
     no_ca.url.0.set_scheme("https").unwrap();
     no_ca.ca_file = Some("/no/such/file.pem".into());
     for config in [bad_secret, plain_http, no_ca] {
-        let (_queue, messages) = mpsc::channel(1);
+        let (_queue, queue) = mpsc::channel(1);
+        let (settled, _settlements) = mpsc::channel(1);
+        let (notices, _noticed) = mpsc::channel(1);
+        let letters = open_letters(&tempfile::tempdir().unwrap());
+        let ports = Ports { queue, settled, letters, notices };
         let metrics = Arc::new(Metrics::detached());
-        let task = tokio::spawn(webhook::run(config, messages, metrics, CancellationToken::new()));
+        let task = tokio::spawn(webhook::run(config, ports, metrics, CancellationToken::new()));
         let refused = timeout(DEADLINE, task).await.unwrap().unwrap().unwrap_err();
         let text = refused.to_string();
         assert!(text.starts_with("sink ops: ") && !text.contains("s3cret"), "{text}");

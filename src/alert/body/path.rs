@@ -12,10 +12,10 @@ use crate::engine::{BlindReason, Millis};
 use super::{Instant, Status, clip};
 
 /// The name of this kind of alert, in every status.
-const TYPE: &str = "path.blind";
+pub const TYPE: &str = "path.blind";
 
 /// Nobody is judged there: as bad as all of them being silent.
-const SEVERITY: &str = "critical";
+pub const SEVERITY: &str = "critical";
 
 /// Partition names are cut to this many bytes, so that 32 of them leave room in [`super::MAX_BODY_BYTES`]. Those of an
 /// event hub are numbers.
@@ -190,6 +190,10 @@ fn blind(reason: BlindReason) -> (&'static str, &'static str) {
         BlindReason::StreamReset => {
             ("the log is another one than before", "whether the hub failed over or was made anew")
         }
+        BlindReason::RouteUnproven => (
+            "nobody has been heard although everything was read, which may be the route's fault as well as the devices'",
+            "the routes and the health of the IoT Hub, and whether the whole fleet is offline",
+        ),
         BlindReason::Starved => {
             ("this service did not get the processor", "the processor limits of this service")
         }

@@ -7,7 +7,7 @@ use crate::engine::{Generation, LastSignal};
 
 /// The body in the order in which it is sent, indented.
 fn pretty(alert: &Alert) -> String {
-    let message = message(alert, "ops", 0);
+    let message = message(alert, "ops");
     let payload = Payload::new(alert, &message.alert_id, &message.message_id);
     assert_eq!(message.body, serde_json::to_vec(&payload).unwrap());
     serde_json::to_string_pretty(&payload).unwrap()
@@ -47,7 +47,7 @@ fn amended_is_pinned() {
 fn a_window_of_a_second_and_a_half_keeps_its_half() {
     let mut alert = sample::firing();
     alert.transition.outage.window_ms = 1_500;
-    let body: serde_json::Value = serde_json::from_slice(&message(&alert, "ops", 0).body).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&message(&alert, "ops").body).unwrap();
     assert_eq!(body["data"]["window_s"], serde_json::json!(1.5));
     assert_eq!(body["data"]["grace_s"], serde_json::json!(10));
 }
@@ -56,7 +56,7 @@ fn a_window_of_a_second_and_a_half_keeps_its_half() {
 fn a_generation_that_is_no_number_is_left_out() {
     let mut alert = sample::firing();
     alert.transition.outage.generation = Generation::parse("gen-a");
-    let body: serde_json::Value = serde_json::from_slice(&message(&alert, "ops", 0).body).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&message(&alert, "ops").body).unwrap();
     assert_eq!(body["data"].get("generation_id"), None);
 }
 
@@ -70,8 +70,7 @@ fn each_end_of_an_outage_has_its_name_and_its_words() {
         let mut alert = sample::resolved();
         let at = Timestamp::from_ms(1_767_225_900_000);
         alert.transition.kind = TransitionKind::Resolved { at, by };
-        let body: serde_json::Value =
-            serde_json::from_slice(&message(&alert, "ops", 0).body).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&message(&alert, "ops").body).unwrap();
         assert_eq!(body["data"]["resolved_by"], name);
         assert!(body["data"]["summary"].as_str().unwrap().contains(words));
     }
@@ -81,7 +80,7 @@ fn each_end_of_an_outage_has_its_name_and_its_words() {
 fn a_deadline_that_a_gap_has_moved_says_so() {
     let mut alert = sample::firing();
     alert.transition.outage.judged.deadline = Timestamp::from_ms(1_767_225_600_000 + 370_000);
-    let body: serde_json::Value = serde_json::from_slice(&message(&alert, "ops", 0).body).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&message(&alert, "ops").body).unwrap();
     let summary = body["data"]["summary"].as_str().unwrap();
     assert!(
         summary
@@ -121,7 +120,7 @@ proptest! {
         alert.origin.partition = names.clone().into();
         alert.origin.rule = names.into();
 
-        let body = message(&alert, "ops", u32::MAX).body;
+        let body = message(&alert, "ops").body;
         prop_assert!(body.len() <= MAX_BODY_BYTES, "{} bytes", body.len());
         let parsed: serde_json::Value = serde_json::from_slice(&body).unwrap();
         prop_assert_eq!(&parsed["data"]["device_id"], &device);

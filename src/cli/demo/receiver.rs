@@ -103,8 +103,8 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
     };
     match read(message_id, &body, now) {
         Some(notice) => receiver.inbox.keep(notice),
-        // About the way in, not about a device: the verdict is on devices.
-        None if is_path_alert(&body) => StatusCode::NO_CONTENT,
+        // About the way in or the service, not about a device: the verdict is on devices.
+        None if is_about_no_device(&body) => StatusCode::NO_CONTENT,
         None => {
             receiver.inbox.refuse();
             StatusCode::BAD_REQUEST
@@ -112,12 +112,14 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
     }
 }
 
-fn is_path_alert(body: &[u8]) -> bool {
+fn is_about_no_device(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Kind {
         r#type: String,
     }
-    serde_json::from_slice(body).is_ok_and(|kind: Kind| kind.r#type.starts_with("path."))
+    serde_json::from_slice(body).is_ok_and(|kind: Kind| {
+        kind.r#type.starts_with("path.") || kind.r#type.starts_with("self.")
+    })
 }
 
 /// The message id, if one of the signatures is ours and the signed time is near.

@@ -99,8 +99,15 @@ pub(super) fn config(fleet: &FleetOptions, given: Surroundings) -> anyhow::Resul
             timeout_ms: 5_000,
             ca_file: None,
         }],
-        store: StoreConfig { path: given.store, dead_letter_bytes: 16 << 20 },
+        watchdog: None,
+        store: StoreConfig {
+            path: given.store,
+            dead_letter_bytes: 16 << 20,
+            snapshot_interval_ms: 30_000,
+            remote: None,
+        },
         http: HttpConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) },
+        api: None,
         log: log(),
         shutdown_deadline_ms: 5_000,
     })

@@ -10,8 +10,8 @@ use crate::config::section::Section;
 use crate::engine::Millis;
 use crate::wire::{EventTimeFrom, Mapping};
 
-/// Enough that a broker in the same region is never waited for.
-const DEFAULT_CREDIT: u32 = 500;
+/// Messages are settled once the journal holds them: on a disk 20,000 a second, on an object store 1,000.
+const DEFAULT_CREDIT: u32 = 1_000;
 /// With messages of 1 KiB about 10 MiB in flight.
 const MAX_CREDIT: i64 = 10_000;
 /// The longest lock of a Service Bus message ("Message settlement": up to 5 minutes), which is no less than any queue's own.

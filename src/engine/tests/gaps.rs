@@ -42,6 +42,38 @@ fn an_empty_partitions_clock_starts_at_its_first_attachment_and_never_goes_back(
     assert_eq!(bench.clock_ms(), 4_000);
 }
 
+fn attach_queue(bench: &mut Bench, ms: i64, backlog: Backlog) {
+    bench.attach_as(Attached {
+        at: at(ms),
+        stream: None,
+        first_available: None,
+        backlog,
+        dating: Dating::EventTime,
+    });
+}
+
+#[test]
+fn what_others_took_from_a_shared_queue_is_a_gap_up_to_the_attachment_that_is_ours_alone() {
+    let mut bench = Bench::new();
+    attach_queue(&mut bench, 0, Backlog::Empty);
+    bench.beat("a", 500);
+    bench.beat("b", 1_000);
+    bench.engine.blind(BlindReason::LinkDown);
+    attach_queue(&mut bench, 2_000, Backlog::Empty);
+    bench.engine.blind(BlindReason::Shared);
+    // What a sends goes to the others.
+    for ms in (3_000..=11_000).step_by(1_000) {
+        bench.beat("b", ms);
+    }
+    attach_queue(&mut bench, 12_000, Backlog::Count(1));
+    bench.beat("b", 11_500);
+    assert_eq!(bench.gaps(), [(GapReason::Shared, 2_000, 12_000)]);
+    for ms in (13_000..=24_000).step_by(1_000) {
+        bench.beat("b", ms);
+    }
+    assert_eq!(bench.decided(), Vec::<String>::new());
+}
+
 /// Devices a and b beat every 5 s until 20 s; b goes on, a is silent from then on.
 fn busy_until(bench: &mut Bench, from_ms: i64, until_ms: i64, a_until_ms: i64) {
     for ms in (from_ms..until_ms).step_by(1_000) {
@@ -233,4 +265,44 @@ fn a_recorded_file_ends_without_proof_and_its_holes_are_gaps() {
     bench.beat("b", 60_000);
     assert_eq!(bench.decided(), Vec::<String>::new());
     assert_eq!(bench.gaps(), [(GapReason::Hole, 19_000, 60_000)]);
+}
+
+#[test]
+fn what_is_dated_by_receipt_is_judged_by_proofs_once_they_come() {
+    let mut bench = Bench::new();
+    let attached = Attached {
+        at: at(0),
+        stream: None,
+        first_available: None,
+        backlog: Backlog::Empty,
+        dating: Dating::Receipt,
+    };
+    bench.attach_as(attached);
+    bench.beat("a", 0);
+    bench.beat("b", 0);
+    bench.prove(5_000);
+    // This process read nothing for a while: what it reads then is dated too late, and more is behind it.
+    bench.beat("a", 30_000);
+    assert_eq!(bench.decided(), [""; 0]);
+    bench.beat("b", 30_000);
+    bench.prove(33_000);
+    let told = bench.decided();
+    assert!(
+        told.iter().all(|line| line.contains("resolved") || line.contains("0..12000")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_gap_that_ends_far_in_the_future_ends_with_the_first_message_that_is_read_live() {
+    let mut bench = Bench::live();
+    bench.beat("a", 0);
+    bench.engine.blind(BlindReason::LinkDown);
+    bench.attach(86_400_000, Backlog::Empty);
+    assert_eq!(bench.gaps(), [(GapReason::Tail, 0, 86_400_000)]);
+    bench.beat("b", 20_000);
+    bench.prove(40_000);
+    // The wheel looks again at the latest at its horizon.
+    bench.pass(20_000 + 900_000);
+    assert_eq!(bench.state("a"), Some(State::Offline));
 }

@@ -27,13 +27,13 @@ impl Fleet {
     }
 
     fn settle(&mut self, from: usize) {
-        let own = u16::try_from(from).unwrap();
+        let own = u64::try_from(from).unwrap();
         while !self.benches[from].out.tidings.is_empty() {
             let tiding = self.benches[from].out.tidings.remove(0);
             for to in 0..self.benches.len() {
                 let wanted = match tiding.to {
                     Audience::Everyone => true,
-                    Audience::Home(home) => usize::from(home) == to,
+                    Audience::Home(home) => home == to as u64,
                 };
                 if to == from || !wanted {
                     continue;
@@ -42,7 +42,7 @@ impl Fleet {
                 let reply =
                     bench.engine.told(tiding.identity.as_ref(), own, &tiding.facts, &mut bench.out);
                 let bench = &mut self.benches[from];
-                let by = u16::try_from(to).unwrap();
+                let by = u64::try_from(to).unwrap();
                 bench.engine.answered(tiding.identity.as_ref(), by, reply, &mut bench.out);
             }
         }
@@ -51,7 +51,7 @@ impl Fleet {
         for (index, bench) in self.benches.iter_mut().enumerate() {
             let others = clocks.iter().enumerate().filter(|(other, _)| *other != index);
             let others =
-                others.map(|(other, clock)| (u16::try_from(other).unwrap(), *clock)).collect();
+                others.map(|(other, clock)| (u64::try_from(other).unwrap(), *clock)).collect();
             bench.engine.foreign_clocks(ForeignClocks::new(others));
         }
     }
@@ -115,6 +115,21 @@ fn a_device_heard_on_two_partitions_is_judged_once_and_on_both() {
     assert_eq!(fleet.decided(), [vec!["a 8000..20000 silent".to_owned()], NONE]);
     fleet.beat(1, "a", 31_000);
     assert_eq!(fleet.decided(), [vec!["a 8000..20000 resolved Heartbeat 31000".to_owned()], NONE]);
+}
+
+#[test]
+fn an_outage_that_is_over_already_waits_for_the_other_partition_too() {
+    let mut fleet = Fleet::new(2);
+    fleet.beat(0, "a", 0);
+    fleet.beat(1, "a", 500);
+    fleet.beat(0, "a", 13_000);
+    fleet.pass(0, 20_000);
+    fleet.pass(0, 20_100);
+    assert_eq!(fleet.decided(), [Vec::<String>::new(), Vec::new()]);
+    fleet.beat(1, "a", 8_000);
+    fleet.pass(1, 20_000);
+    fleet.pass(0, 20_200);
+    assert_eq!(fleet.decided(), [Vec::<String>::new(), Vec::new()]);
 }
 
 #[test]

@@ -31,19 +31,17 @@ pub(super) enum Outcome {
     Unreachable,
     /// The address guard refused the address.
     AddressRefused,
-    /// Dropped: all attempts failed, or too many were rejected.
+    /// Put into the dead letters: all attempts failed, or too many were rejected.
     GivenUp,
-    /// Dropped: the endpoint had answered 410 before.
+    /// Put into the dead letters: the endpoint answered 410, to it or to one before.
     Disabled,
-    /// Dropped: it waited for a retry when the process was stopped.
-    Abandoned,
     /// Dropped: its alert ended before the receiver heard of it.
     Cancelled,
 }
 
 impl Outcome {
     /// All of them.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Delivered,
         Self::Gone,
         Self::Redirect,
@@ -55,7 +53,6 @@ impl Outcome {
         Self::AddressRefused,
         Self::GivenUp,
         Self::Disabled,
-        Self::Abandoned,
         Self::Cancelled,
     ];
 
@@ -73,7 +70,6 @@ impl Outcome {
             Self::AddressRefused => "address_refused",
             Self::GivenUp => "given_up",
             Self::Disabled => "disabled",
-            Self::Abandoned => "abandoned",
             Self::Cancelled => "cancelled",
         }
     }
@@ -156,7 +152,6 @@ impl Attempt {
                 | Outcome::AddressRefused
                 | Outcome::GivenUp
                 | Outcome::Disabled
-                | Outcome::Abandoned
                 | Outcome::Cancelled,
                 _,
             ) => false,

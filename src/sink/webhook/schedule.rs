@@ -25,6 +25,8 @@ pub struct Schedule {
     pub jitter: f64,
     /// The most that a receiver can ask for with `Retry-After`.
     pub retry_after_cap: Duration,
+    /// The wait after a message that was given up could not be put into the dead letters.
+    pub bury_again: Duration,
 }
 
 /// A little over three days, as Standard Webhooks 1.0.0 ("Deliverability and reliability") proposes. A quick first retry
@@ -48,6 +50,7 @@ impl Default for Schedule {
             ],
             jitter: 0.2,
             retry_after_cap: hours(1),
+            bury_again: seconds(10),
         }
     }
 }

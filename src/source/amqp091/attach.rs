@@ -7,6 +7,8 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Consumer};
 
 use super::link::{self, Answer, Broken, Link};
+use super::session;
+use super::time::Now;
 use crate::config::{Amqp091Config, QueueType, Start};
 use crate::engine::Backlog;
 
@@ -21,6 +23,8 @@ pub(super) struct Receiver {
     pub(super) backlog: Backlog,
     /// The oldest offset that a stream still holds.
     pub(super) first_available: Option<i64>,
+    /// When the end of a stream was asked for: what comes behind it is read live, however long attaching takes.
+    pub(super) asked: Option<Now>,
 }
 
 /// Whether anybody else can be given messages of the queue.
@@ -134,7 +138,15 @@ async fn queue(link: &Link, config: &Amqp091Config) -> Result<Receiver, Broken> 
         waiting => Backlog::Count(waiting),
     };
     let sole = sole(config, exclusive, single, consumers);
-    Ok(Receiver { channel, consumer, early, sole: Some(sole), backlog, first_available: None })
+    Ok(Receiver {
+        channel,
+        consumer,
+        early,
+        sole: Some(sole),
+        backlog,
+        first_available: None,
+        asked: None,
+    })
 }
 
 /// Consumes, exclusively where that means something: with a single active consumer it is refused, and on quorum queues
@@ -182,6 +194,7 @@ async fn stream(
     resume: &mut Option<i64>,
 ) -> Result<Receiver, Broken> {
     let name = &config.queue;
+    let asked = Some(session::now());
     let first = link.probe_stream(name, "first", 1).await?;
     let end = link.probe_stream(name, "last", link::TO_THE_END).await?;
     let end = end.map(|(_, last)| last);
@@ -208,6 +221,7 @@ async fn stream(
         sole: None,
         backlog: backlog_of_stream(*resume, end),
         first_available: first.map(|(offset, _)| offset),
+        asked,
     })
 }
 

@@ -91,7 +91,7 @@ impl Feed {
     async fn announce(&mut self, receiver: &Receiver) -> Result<(), Over> {
         self.attachment += 1;
         let attached = Attached {
-            at: self.time.at(now()),
+            at: self.time.at(receiver.asked.unwrap_or_else(now)),
             stream: None,
             first_available: receiver.first_available,
             backlog: receiver.backlog,

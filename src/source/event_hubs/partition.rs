@@ -22,6 +22,7 @@ use super::start::{Plan, Position, plan};
 use crate::clock;
 use crate::config::Start;
 use crate::engine::{Attached, BlindReason, Dating, Millis, Proof, Timestamp};
+use crate::journal::Resume;
 use crate::source::amqp_link::broker_clock::BrokerClock;
 use crate::source::amqp_link::dial::sleep_ms;
 use crate::source::amqp_link::link_error::LinkError;
@@ -41,6 +42,9 @@ const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
 const BLIND_TIMEOUT: Duration = Duration::from_secs(1);
 /// The broker says that there is more, we wait for it, and it doesn't come: after this long a new connection is made.
 const STALLED_MS: Millis = 30_000;
+/// The most times that a log has begun anew under one creation time: a stored stream is known by its distance from the
+/// hash of today's.
+const MAX_RESETS: u64 = 1_000;
 
 /// An answer of the prover's.
 #[derive(Clone, Debug)]
@@ -61,6 +65,8 @@ pub(super) struct Partition {
     stream: Option<u64>,
     /// Distinguishes logs whose creation time does not.
     resets: u64,
+    /// Where an earlier process was, until it is known whether this is the same log.
+    stored: Option<Resume>,
 }
 
 /// What all partitions of a connection are given.
@@ -108,7 +114,8 @@ pub(super) struct Attachments {
 
 impl Partition {
     pub(super) fn new(id: String, link: PartitionLink) -> Self {
-        Self { id, link, attachment: 0, position: None, stream: None, resets: 0 }
+        let stored = link.resume;
+        Self { id, link, attachment: 0, position: None, stream: None, resets: 0, stored }
     }
 
     /// Says that the partition can't be observed.
@@ -155,13 +162,15 @@ impl Partition {
         shared: &Shared,
         ends: &mut Attachments,
     ) -> Result<(), LinkError> {
+        // What comes behind the end of the log as it is now is read live, however long attaching takes.
+        let asked_at = shared.clock.now();
         let properties = shared.management.partition(&self.id).await?;
         let plan = self.plan(shared, &properties);
         let receiver = attach(shared, &self.id, &plan).await?;
         self.attachment += 1;
         self.stream = Some(shared.stream);
         let attached = Attached {
-            at: shared.clock.now(),
+            at: asked_at,
             stream: Some(shared.stream.wrapping_add(self.resets)),
             first_available: Some(properties.begin),
             backlog: plan.backlog,
@@ -178,6 +187,7 @@ impl Partition {
             shared,
             evidence: &ends.evidence,
             applied: plan.applied,
+            began: plan.applied,
             used: 0,
             waiting: None,
         };
@@ -185,6 +195,9 @@ impl Partition {
     }
 
     fn plan(&mut self, shared: &Shared, properties: &PartitionProperties) -> Plan {
+        if let Some(stored) = self.stored.take() {
+            self.take_up(shared.stream, stored);
+        }
         let same_log = self.stream == Some(shared.stream);
         if !same_log {
             self.position = None;
@@ -196,6 +209,19 @@ impl Partition {
             self.position = None;
         }
         plan
+    }
+
+    /// Goes on where an earlier process was. Of another log it is known only that there was one.
+    fn take_up(&mut self, stream: u64, stored: Resume) {
+        let resets = stored.stream.map(|known| known.wrapping_sub(stream));
+        match resets.filter(|&resets| resets <= MAX_RESETS) {
+            Some(resets) => {
+                self.resets = resets;
+                self.stream = Some(stream);
+                self.position = Some(Position { sequence: stored.after, offset: None });
+            }
+            None => self.stream = stored.stream,
+        }
     }
 
     async fn send(&self, event: Event) -> Result<(), LinkError> {
@@ -248,6 +274,8 @@ struct Intake<'a> {
     evidence: &'a Evidence,
     /// Everything up to here is handed over, or was before this attachment.
     applied: Option<i64>,
+    /// Where this attachment began.
+    began: Option<i64>,
     /// Credit used since it was last topped up.
     used: u32,
     /// An answer that names messages which have not come yet.
@@ -270,7 +298,6 @@ impl Intake<'_> {
 
     /// Hands over what is ready, without waiting for more.
     async fn batch(&mut self, first: Received<Data>) -> Result<(), LinkError> {
-        let received_at = self.shared.clock.now();
         let mut deliveries = Vec::with_capacity(16);
         let mut position = self.partition.position.clone();
         let mut metric = None;
@@ -281,13 +308,18 @@ impl Intake<'_> {
             deliveries.push(Delivery {
                 sequence: position.as_ref().map_or(0, |position| position.sequence),
                 raw: RawMessage::Amqp10(raw),
-                received_at,
+                received_at: Timestamp::MIN,
             });
             self.used += 1;
             next = match deliveries.len() < MAX_BATCH {
                 true => self.receiver.recv::<Data>().now_or_never().transpose()?,
                 false => None,
             };
+        }
+        // Only now, since the stamps of these very messages may be the first to tell the broker's time.
+        let received_at = self.shared.clock.now();
+        for delivery in &mut deliveries {
+            delivery.received_at = received_at;
         }
         self.partition
             .send(Event::Batch { attachment: self.partition.attachment, deliveries })
@@ -349,8 +381,10 @@ impl Intake<'_> {
         self.send_proof(at, last).await
     }
 
+    /// As long as nothing has come on this attachment there is nothing that has to be applied first: what the log held
+    /// before is applied, not asked for, or gone, and then the worker has never heard of the place where it ends.
     async fn send_proof(&self, at: Timestamp, last: i64) -> Result<(), LinkError> {
-        let proof = Proof { at, last_enqueued: (last >= 0).then_some(last) };
+        let proof = Proof { at, last_enqueued: Some(last).filter(|_| self.applied != self.began) };
         self.partition.send(Event::Proof { attachment: self.partition.attachment, proof }).await?;
         self.shared.counters.proofs.increment(1);
         self.evidence.boot_ms.store(clock::boot_ms(), Ordering::Relaxed);

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 
 use metrics::Counter;
 
-use super::DeadLetterError;
-use super::letter::DeadLetter;
+use super::{DeadLetterError, Letter};
 
 /// Removing one of eight leaves most of what was there.
 const SEGMENTS: u64 = 8;
@@ -163,8 +162,12 @@ impl Segments {
     }
 }
 
-/// The newest `limit` letters below `folder`, oldest first.
-pub(super) fn newest(folder: &Path, limit: usize) -> Result<Vec<DeadLetter>, DeadLetterError> {
+/// The newest `limit` letters below `folder` that `is_wanted` picks, oldest first.
+pub(super) fn newest<T: Letter>(
+    folder: &Path,
+    limit: usize,
+    is_wanted: impl Fn(&T) -> bool,
+) -> Result<Vec<T>, DeadLetterError> {
     let io_error =
         |source| DeadLetterError::Io { doing: "reading", path: folder.to_owned(), source };
     let mut letters = VecDeque::new();
@@ -182,7 +185,8 @@ pub(super) fn newest(folder: &Path, limit: usize) -> Result<Vec<DeadLetter>, Dea
         for line in lines.into_iter().rev() {
             if letters.len() < limit
                 && let Ok(line) = std::str::from_utf8(line)
-                && let Some(letter) = DeadLetter::from_line(line)
+                && let Some(letter) = T::from_line(line)
+                && is_wanted(&letter)
             {
                 letters.push_front(letter);
             }

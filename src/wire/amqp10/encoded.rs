@@ -92,8 +92,26 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value, whatever it is. What can be nested is walked.
-    #[inline]
+    #[inline(always)]
     pub(super) fn value(&mut self) -> Result<Encoded<'a>, Fault> {
+        // Texts of less than 256 bytes are most of what there is.
+        if let [code @ (0xa1 | 0xa3), size, rest @ ..] = self.rest
+            && let Some((content, rest)) = rest.split_at_checked(usize::from(*size))
+        {
+            self.rest = rest;
+            return Ok(Encoded { code: usize::from(*code), content });
+        }
+        if let [code @ (0x81 | 0x83), rest @ ..] = self.rest
+            && let Some((content, rest)) = rest.split_at_checked(8)
+        {
+            self.rest = rest;
+            return Ok(Encoded { code: usize::from(*code), content });
+        }
+        self.any_value()
+    }
+
+    #[inline(never)]
+    fn any_value(&mut self) -> Result<Encoded<'a>, Fault> {
         let start = self.rest;
         let code = self.byte()?;
         let content = match Layout::of(code)? {
@@ -108,7 +126,7 @@ impl<'a> Reader<'a> {
                 value
             }
         };
-        Ok(Encoded { code, content })
+        Ok(Encoded { code: usize::from(code), content })
     }
 
     /// A binary: the value of a data section.
@@ -121,6 +139,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A map, entry by entry; entries whose key is neither symbol nor string are passed over. Null is an empty map.
+    #[inline(always)]
     pub(super) fn map(
         &mut self,
         mut visit: impl FnMut(&'a [u8], Encoded<'a>) -> Result<(), Fault>,
@@ -154,14 +173,15 @@ impl<'a> Reader<'a> {
 /// A value that was delimited but not yet decoded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Encoded<'a> {
-    code: u8,
+    /// As wide as a pointer: it is copied with one load.
+    code: usize,
     /// The bytes of a fixed or variable value; for anything nested the whole encoding.
     content: &'a [u8],
 }
 
 impl<'a> Encoded<'a> {
     /// The bytes of a symbol or string.
-    #[inline]
+    #[inline(always)]
     fn text(self) -> Option<&'a [u8]> {
         matches!(self.code, 0xa1 | 0xa3 | 0xb1 | 0xb3).then_some(self.content)
     }
@@ -192,7 +212,7 @@ impl<'a> Encoded<'a> {
         (self.big_endian() << unused).cast_signed() >> unused
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn scalar(self) -> Result<Scalar<'a>, Fault> {
         Ok(match self.code {
             0xa1 | 0xa3 | 0xb1 | 0xb3 => {

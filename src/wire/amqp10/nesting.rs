@@ -14,6 +14,37 @@ struct Frame {
 
 /// How many bytes the first value of `input` takes.
 pub(super) fn value_bytes(input: &[u8]) -> Result<usize, Fault> {
+    match flat_list_bytes(input) {
+        Some(bytes) => Ok(bytes),
+        None => walk(input),
+    }
+}
+
+/// The same for the usual case, a list of values that are not nested; `None` for anything else, and for whatever is wrong.
+fn flat_list_bytes(input: &[u8]) -> Option<usize> {
+    let mut reader = Reader::new(input);
+    let Layout::List(width) = Layout::of(reader.byte().ok()?).ok()? else { return None };
+    let size = reader.number(width).ok()?;
+    let after = reader.len().checked_sub(size)?;
+    let mut values = Reader::new(reader.take(size).ok()?);
+    let count = values.number(width).ok()?;
+    if count > values.len() {
+        return None;
+    }
+    for _ in 0..count {
+        match Layout::of(values.byte().ok()?).ok()? {
+            Layout::Fixed(width) => values.take(width).ok()?,
+            Layout::Variable(width) => {
+                let size = values.number(width).ok()?;
+                values.take(size).ok()?
+            }
+            Layout::Described | Layout::List(_) | Layout::Map(_) | Layout::Array(_) => return None,
+        };
+    }
+    values.is_empty().then_some(input.len() - after)
+}
+
+fn walk(input: &[u8]) -> Result<usize, Fault> {
     let mut reader = Reader::new(input);
     let mut frames = [Frame::default(); MAX_DEPTH];
     let mut depth = 0;

@@ -94,7 +94,7 @@ impl Play {
     }
 
     fn pass_tidings(&mut self, from: usize) {
-        let number = |index: usize| u16::try_from(index).unwrap();
+        let number = |index: usize| u64::try_from(index).unwrap();
         for tiding in std::mem::take(&mut self.readers[from].out.tidings) {
             for to in (0..PARTITIONS).filter(|&to| to != from) {
                 if tiding.to == Audience::Everyone || tiding.to == Audience::Home(number(to)) {
@@ -108,7 +108,7 @@ impl Play {
         }
         let clocks: Vec<_> =
             (0..).zip(self.readers.iter().map(|reader| reader.engine.clock())).collect();
-        for (own, reader) in (0_u16..).zip(&mut self.readers) {
+        for (own, reader) in (0_u64..).zip(&mut self.readers) {
             let others = clocks.iter().copied().filter(|(other, _)| *other != own);
             reader.engine.foreign_clocks(ForeignClocks::new(others.collect()));
         }
@@ -124,7 +124,7 @@ impl Play {
                 rule: "default".into(),
                 observation_lag_ms: 0,
             };
-            let message = body::message(&Alert { transition, origin }, "demo", 0);
+            let message = body::message(&Alert { transition, origin }, "demo");
             let notice = receiver::read(&message.message_id, &message.body, now);
             self.notices.push(notice.expect("the receiver reads what the service writes"));
         }

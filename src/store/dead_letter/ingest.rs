@@ -1,4 +1,4 @@
-//! PURE. One dead letter, and how it is written: a line of JSON.
+//! PURE. One message that could not be read, and how it is written.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::engine::Timestamp;
-use crate::wire::{Amqp091Message, HeaderValue, RawMessage};
+use crate::wire::{Amqp091Message, HeaderValue, RawMessage, Reject};
+
+use super::{Letter, Letters};
+
+/// The letters of messages that could not be read.
+pub type DeadLetters = Letters<DeadLetter>;
 
 /// The most bytes of a message that are kept: the size limit of a device-to-cloud message ("IoT Hub quotas and
 /// throttling": 256 KB).
@@ -65,9 +70,10 @@ struct Written {
     original_base64: String,
 }
 
-impl DeadLetter {
-    /// One line of JSON with its end.
-    pub(super) fn to_line(&self) -> Bytes {
+impl Letter for DeadLetter {
+    const FOLDER: &'static str = "ingest";
+
+    fn to_line(&self) -> Bytes {
         let written = Written {
             time_ms: self.at.as_ms(),
             time: self.at.to_string(),
@@ -85,8 +91,7 @@ impl DeadLetter {
         line.into()
     }
 
-    /// Back from a line; `None` if it is none, such as one cut by a crash.
-    pub(super) fn from_line(line: &str) -> Option<Self> {
+    fn from_line(line: &str) -> Option<Self> {
         let written: Written = serde_json::from_str(line).ok()?;
         Some(Self {
             at: Timestamp::from_ms(written.time_ms),
@@ -99,6 +104,31 @@ impl DeadLetter {
             original_bytes: written.original_bytes,
             original: STANDARD.decode(written.original_base64).ok()?.into(),
         })
+    }
+}
+
+impl DeadLetter {
+    /// The dead letter of a message that was refused.
+    pub fn of(
+        raw: &RawMessage,
+        reject: &Reject,
+        source: &str,
+        partition: &str,
+        sequence: i64,
+        at: Timestamp,
+    ) -> Self {
+        let (form, original) = original(raw);
+        Self {
+            at,
+            source: source.to_owned(),
+            partition: partition.to_owned(),
+            sequence,
+            reason: reject.reason.as_str().to_owned(),
+            detail: reject.detail.clone(),
+            form,
+            original_bytes: original.len() as u64,
+            original: original.slice(..original.len().min(MAX_ORIGINAL_BYTES)),
+        }
     }
 }
 

@@ -1,0 +1,77 @@
+use super::*;
+
+/// A fleet of `count` devices that beat at 0, one after the other, and then nobody.
+fn silent_fleet(count: i64) -> Bench {
+    let mut bench = Bench::live();
+    for device in 0..count {
+        bench.beat(&format!("d{device:02}"), device);
+    }
+    bench
+}
+
+const HELD: Option<BlindReason> = Some(BlindReason::RouteUnproven);
+
+#[test]
+fn when_nobody_of_many_is_heard_nobody_is_flagged_and_the_partition_says_why() {
+    let mut bench = silent_fleet(10);
+    bench.prove(DUE_MS + 60_000);
+    assert_eq!(bench.decided(), [""; 0]);
+    assert_eq!(bench.engine.blind_reason(), HELD);
+    assert_eq!(bench.engine.stats().identities[State::Late as usize], 10);
+}
+
+#[test]
+fn of_a_few_each_is_flagged_and_the_verdict_says_that_the_route_was_not_proven() {
+    let mut bench = silent_fleet(9);
+    bench.prove(DUE_MS + 60_000);
+    assert!(bench.out.transitions.iter().all(|transition| transition.outage.route_unproven));
+    assert_eq!(bench.out.transitions.len(), 9);
+}
+
+#[test]
+fn after_the_silence_of_all_everybody_has_a_new_window_and_only_who_stays_silent_is_flagged() {
+    let mut bench = silent_fleet(10);
+    bench.prove(DUE_MS + 60_000);
+    let back = DUE_MS + 70_000;
+    for device in 0..9 {
+        bench.beat(&format!("d{device:02}"), back + device);
+    }
+    assert_eq!(bench.decided(), [""; 0]);
+    assert_eq!(bench.engine.blind_reason(), None);
+    assert_eq!(bench.gaps(), [(GapReason::RouteUnproven, 9, back)]);
+    for device in 0..9 {
+        bench.beat(&format!("d{device:02}"), back + WINDOW_MS + device);
+    }
+    bench.pass(back + 2 * DUE_MS);
+    let told = bench.decided();
+    assert!(told.iter().any(|line| line.starts_with("d09 9..")), "{told:?}");
+}
+
+#[test]
+fn somebody_heard_on_another_partition_of_the_source_proves_the_route() {
+    let mut bench = silent_fleet(10);
+    bench.engine.heard_elsewhere(Some(at(DUE_MS)));
+    bench.prove(DUE_MS + 2_000);
+    assert_eq!(bench.decided().len(), 10);
+    assert_eq!(bench.engine.blind_reason(), None);
+}
+
+#[test]
+fn an_old_message_that_was_on_its_way_ends_no_hold() {
+    let mut bench = silent_fleet(10);
+    bench.prove(DUE_MS + 60_000);
+    bench.beat("d03", 2);
+    assert_eq!(bench.decided(), [""; 0]);
+    assert_eq!(bench.engine.blind_reason(), HELD);
+}
+
+#[test]
+fn a_device_that_falls_silent_alone_is_flagged_as_ever() {
+    let mut bench = silent_fleet(10);
+    for step in 1..=4 {
+        for device in 1..10 {
+            bench.beat(&format!("d{device:02}"), step * 5_000 + device);
+        }
+    }
+    assert_eq!(bench.decided(), ["d00 0..12000 silent"]);
+}
