@@ -18,7 +18,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src benches \
     && echo '//! Stub.' > src/lib.rs \
-    && for target in src/main benches/decode benches/memory benches/restore; do printf '//! Stub.\nfn main() {}\n' > "$target.rs"; done \
+    && for target in src/main benches/decode benches/memory benches/restore benches/ratios; do printf '//! Stub.\nfn main() {}\n' > "$target.rs"; done \
     && cargo rustc --locked --release --bin lastseen -- -C target-feature=+crt-static \
     && rm -r src
 

@@ -23,7 +23,8 @@ export CARGO_TARGET_DIR="$PWD/target/fuzz"
 dictionary=tests/fuzz/names.dict
 for path in tests/fuzz/fuzz_targets/*.rs; do
     target=$(basename "$path" .rs)
-    case $target in profiles | framing) continue ;; esac
+    # Modules of others; and one whose inputs are so large that seconds find nothing: run it by name.
+    case $target in profiles | framing | partition_image) continue ;; esac
     echo "== $target, $seconds s"
     # What is found goes to the first folder, below target; the committed seeds are only read.
     found="target/fuzz/found/$target"

@@ -81,7 +81,7 @@ cargo_deny() {
 # machine for itself. Longer ones are run by name (tests/campaign/main.rs).
 campaigns() {
     local name
-    for name in kill:: points:: disk:: stop:: rabbit::on_a_quorum rabbit::on_a_stream; do
+    for name in kill:: points:: disk:: rabbit::on_a_quorum rabbit::on_a_stream; do
         cargo test --locked --test campaign "$name" -- --ignored --nocapture --test-threads 1
     done
 }

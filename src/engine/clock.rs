@@ -176,7 +176,17 @@ impl PartitionClock {
         let is_dated = |from: &Timestamp| *from > Timestamp::MIN;
         let from = shared_from.filter(is_dated).unwrap_or(self.known_until);
         self.phase = Phase::CatchUp { attached, left: attached.backlog, from, tail: reason };
-        self.finish_catch_up_if_done()
+        let advance = self.finish_catch_up_if_done();
+        if !matches!(self.phase, Phase::CatchUp { .. }) || attached.dating == Dating::EventTime {
+            return advance;
+        }
+        // What waits is dated by when it is read: whoever it is from was not silent until then.
+        let Some(reason) = reason.filter(|_| from > Timestamp::MIN) else { return advance };
+        let gap = Gap { from, until: attached.at, reason };
+        self.declare(gap);
+        let (left, from) = (attached.backlog, attached.at);
+        self.phase = Phase::CatchUp { attached, left, from, tail: Some(reason) };
+        Advance { gap: Some(gap), ..advance }
     }
 
     /// The partition can't be observed from now on.
@@ -234,6 +244,11 @@ impl PartitionClock {
         }
         if let Some(gap) = advance.gap {
             self.declare(gap);
+        }
+        if let Phase::CatchUp { attached, tail: Some(_), .. } = self.phase
+            && attached.dating == Dating::Receipt
+        {
+            self.gap_end = self.gap_end.max(at);
         }
         let repeated =
             self.stream.is_some() && self.last_sequence.is_some_and(|last| sequence <= last);
