@@ -3,7 +3,7 @@
 //!
 //!     cargo bench --bench memory
 //!
-//! It fails if an identity takes more than 110 bytes, all in: id (36 characters), index, record and timer, as resident memory.
+//! It fails if an identity takes more than 120 bytes, all in: id (36 characters), index, record and timer, as resident memory.
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::process::ExitCode;
@@ -23,8 +23,8 @@ const WINDOW_MS: i64 = 60_000;
 const ROUNDS: u64 = 3;
 /// Ids made at a time, so that making them is not timed.
 const CHUNK: usize = 10_000;
-/// Resident bytes of an identity.
-const LIMIT_BYTES: u64 = 110;
+/// Resident bytes of an identity: 108 were measured, and an allocator of another version may round otherwise.
+const LIMIT_BYTES: u64 = 120;
 
 fn main() -> ExitCode {
     let mut engine = engine();
