@@ -13,6 +13,9 @@ use crate::engine::Millis;
 /// Three digits: every delay under two seconds is exact to the millisecond.
 const SIGNIFICANT_DIGITS: u8 = 3;
 
+/// Longer delays count as this: a day, far beyond any demo.
+const MAX_MS: u64 = 86_400_000;
+
 /// The object that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Json {
@@ -37,7 +40,8 @@ struct Percentiles {
 
 impl Percentiles {
     fn of(samples_ms: &[Millis]) -> Self {
-        let Ok(mut histogram) = Histogram::<u64>::new(SIGNIFICANT_DIGITS) else {
+        let Ok(mut histogram) = Histogram::<u64>::new_with_bounds(1, MAX_MS, SIGNIFICANT_DIGITS)
+        else {
             return Self::default();
         };
         let positive = samples_ms.iter().map(|&ms| u64::try_from(ms).unwrap_or(0));

@@ -100,6 +100,13 @@ fn verdict() -> Verdict {
 }
 
 #[test]
+fn delays_beyond_two_seconds_are_told_as_they_are() {
+    let slow = Verdict { verdict_delay_ms: vec![1_000, 5_000, 5_000], ..verdict() };
+    let told = report::json(&slow).unwrap();
+    assert!(told.contains(r#""verdict_delay_ms":{"p50":5000,"p99":5000,"max":5000}"#), "{told}");
+}
+
+#[test]
 fn the_live_view_shows_fleet_clocks_alerts_and_the_time_left() {
     assert_snapshot!(drawn(100, 22, &scene(24_800)));
 }
