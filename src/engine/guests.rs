@@ -41,7 +41,9 @@ impl Shard {
         self.learn(slot, facts, context, out);
         let known = self.facts(slot);
         let placed_ms = self.terms(slot, context).window_ms * PLACED_WINDOWS;
-        let placed_here = here > Timestamp::MIN && facts.last_seen.since(here) <= placed_ms;
+        // It leaves a partition that was read, without it, for as long as it was heard elsewhere.
+        let left_behind = facts.last_seen.min(context.clock).since(here) > placed_ms;
+        let placed_here = here > Timestamp::MIN && !left_behind;
         let settled =
             matches!(self.table.record(slot).state, State::Pending | State::Online | State::Late)
                 && self.table.record(slot).flags & flag::CROSSING == 0;

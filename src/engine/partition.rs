@@ -18,7 +18,7 @@ use super::route::RouteWitness;
 use super::rules::Policy;
 use super::shard::{Context, Output, Shard};
 use super::signal::{Attached, BlindReason, Message, Proof, Signal, SignalKind};
-use super::table::State;
+use super::table::{State, flag};
 use super::time::Timestamp;
 use super::timers::{Decision, tick_of};
 
@@ -301,6 +301,20 @@ impl Partition {
         let key = Key::new(&self.hasher, hub, identity.device, identity.module);
         let index = self.shard_of(key.device_hash());
         self.with_shard(index, |shard, context| shard.answered(&key, by, reply, context, out));
+    }
+
+    /// The outages that are over by now were told to nobody, and so are their corrections to be.
+    pub fn hush(&mut self, out: &mut Output) {
+        self.forget_what_is_over();
+        out.changes.push(Change::Untold);
+    }
+
+    pub(super) fn forget_what_is_over(&mut self) {
+        for shard in &mut self.shards {
+            for slot in shard.beside.forget_ended() {
+                shard.table.record_mut(slot).flags &= !flag::JUDGED;
+            }
+        }
     }
 
     /// What it looks like from outside.

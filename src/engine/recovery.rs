@@ -76,6 +76,7 @@ impl Partition {
                 });
             }
             Change::Gap(gap) => self.clock.declare(*gap),
+            Change::Untold => self.forget_what_is_over(),
             Change::Told { identity, from, facts, here, given_up } => {
                 self.on_shard(identity.as_ref(), |shard, key, context| {
                     shard.told_before(key, *from, facts, *here, *given_up, context)

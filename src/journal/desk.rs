@@ -336,6 +336,9 @@ impl Desk {
             for alert in &open {
                 self.owe(alert, now);
             }
+            let mut out = Output::default();
+            self.engine.hush(&mut out);
+            self.after_call(now, &mut out);
             self.book.wants(Urgency::Urgent, now.boot_ms);
         }
         if !self.holds_back() && self.applied != self.written {
@@ -361,7 +364,7 @@ impl Desk {
 
     /// When something has to be written.
     pub fn due_ms(&self) -> Option<Millis> {
-        self.book.due_ms().filter(|_| !self.holds_back() && self.recovery.is_none())
+        self.book.due_ms().filter(|_| !self.holds_back())
     }
 
     /// What has to be written now, if anything: when it is due, or in any case if `now` is all the time there is.
@@ -373,9 +376,14 @@ impl Desk {
         }
         let with_snapshot = may_snapshot
             && !self.mute.is_muted()
+            && self.recovery.is_none()
             && (is_last || self.book.wants_snapshot(now.boot_ms));
         let (number, mut entry) = self.book.take(with_snapshot, now.boot_ms)?;
-        entry.clock = Some(self.engine.clock_image());
+        entry.clock = match &self.recovery {
+            // What was delivered is kept while the log is read again up to where the journal ends.
+            Some(recovery) => recovery.redo.clock.clone(),
+            None => Some(self.engine.clock_image()),
+        };
         entry.muted = self.mute.is_muted();
         self.written = self.applied;
         self.acknowledge_in_flight = self.acknowledge.take();

@@ -39,8 +39,6 @@ pub struct Outside {
     /// When the last process ended.
     pub ended_ms: i64,
     pub store_trouble_ms: i64,
-    /// Processes that were superseded and go on all the same.
-    pub others: usize,
 }
 
 impl Outside {
@@ -100,8 +98,6 @@ pub struct Seat {
     desk: Option<Desk>,
     reload_ms: i64,
     loads: u64,
-    /// Nobody else can believe to own the journal: a number was taken since it was read, or nobody else is there.
-    claimed: bool,
     link: Link,
     attachment: u64,
     /// The last message handed over, and its log.
@@ -180,7 +176,6 @@ impl Process {
         seat.told_clock = told_clock;
         seat.attachment = attachment;
         seat.loads = self.seats[index].loads + 1;
-        seat.claimed = outside.others == 0;
         seat.link = Link::Down { retry_ms: outside.now_ms + self.random.range(0, 500) };
         self.seats[index] = seat;
         for (identity, from, facts) in unasked.drain(..) {
@@ -642,9 +637,6 @@ impl Process {
         self.take(index, outside)?;
         let now_ms = outside.now_ms;
         let seat = &mut self.seats[index];
-        if seat.desk.as_ref().is_some_and(Desk::is_recovering) {
-            outside.store_trouble_ms = now_ms; // nothing is written
-        }
         if let Some(snapshot) = seat.snapshotting.take_if(|s| s.at_ms <= now_ms) {
             if now_ms < outside.disks[index].full_until_ms {
                 seat.snapshotting = Some(snapshot);
@@ -701,7 +693,6 @@ impl Process {
     }
 
     fn committed(&mut self, index: usize, number: u64, outside: &mut Outside) {
-        self.seats[index].claimed = true;
         let Some(desk) = &mut self.seats[index].desk else { return };
         if let Some(acknowledge) = desk.committed(number).acknowledge {
             self.release(index, acknowledge, outside);
@@ -770,8 +761,7 @@ impl Process {
     }
 
     fn pull(&mut self, number: usize, index: usize, outside: &mut Outside) -> Result<(), String> {
-        self.seats[index].claimed |= outside.others == 0;
-        while self.sinks[number].held() < 64 && self.seats[index].claimed {
+        while self.sinks[number].held() < 64 {
             let Some(desk) = &mut self.seats[index].desk else { return Ok(()) };
             match desk.outbox().next(SINKS[number]) {
                 Next::Nothing => return Ok(()),
@@ -813,7 +803,6 @@ impl Seat {
             desk: None,
             reload_ms: 0,
             loads: 0,
-            claimed: false,
             link: Link::Down { retry_ms: 0 },
             attachment: 0,
             position: None,
