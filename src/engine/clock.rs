@@ -178,8 +178,7 @@ impl PartitionClock {
         self.phase = Phase::CatchUp { attached, left: attached.backlog, from, tail: reason };
         let advance = self.finish_catch_up_if_done();
         // What waits is dated by when it is read, or others took some of it: whoever it is from was not silent until then.
-        let is_unplaced =
-            attached.dating == Dating::Receipt || reason == Some(GapReason::Shared);
+        let is_unplaced = attached.dating == Dating::Receipt || reason == Some(GapReason::Shared);
         if !matches!(self.phase, Phase::CatchUp { .. }) || !is_unplaced {
             return advance;
         }
@@ -351,8 +350,7 @@ impl PartitionClock {
         let known = if unplaced { from } else { self.known_until };
         let too_far = attached.at.since(known) > self.settings.bridge_ms;
         let is_span = known > Timestamp::MIN && known < until;
-        if is_span && let Some(reason) = tail.or(too_far.then_some(GapReason::Tail))
-        {
+        if is_span && let Some(reason) = tail.or(too_far.then_some(GapReason::Tail)) {
             let gap = Gap { from: known, until, reason };
             self.declare(gap);
             advance.gap = Some(gap);

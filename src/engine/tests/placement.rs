@@ -163,11 +163,8 @@ fn a_device_stays_with_a_partition_that_was_not_read_for_as_long_as_it_is_heard_
     assert_eq!(fleet.decided(), [NONE, NONE], "partition 0 may still hold a heartbeat");
     fleet.pass(0, 130_000);
     fleet.pass(0, 130_200);
-    let told = [
-        "a 0..12000 silent",
-        "a 0..12000 resolved Heartbeat 100000",
-        "a 100000..112000 silent",
-    ];
+    let told =
+        ["a 0..12000 silent", "a 0..12000 resolved Heartbeat 100000", "a 100000..112000 silent"];
     assert_eq!(fleet.decided(), [told.map(str::to_owned).to_vec(), NONE]);
 }
 
