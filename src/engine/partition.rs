@@ -13,7 +13,7 @@ use super::clock::{Advance, ClockSettings, PartitionClock};
 use super::identity::IdentityRef;
 use super::key::Key;
 use super::look_ahead::LOOK_AHEAD;
-use super::placement::{Audience, ForeignClocks, PartitionId, Reply, Tiding};
+use super::placement::{Audience, ForeignClock, ForeignClocks, PartitionId, Reply, Tiding};
 use super::route::RouteWitness;
 use super::rules::Policy;
 use super::shard::{Context, Output, Shard};
@@ -63,6 +63,7 @@ pub struct Partition {
     pub(super) capacity: usize,
     pub(super) max_shards: usize,
     keeps_messages: bool,
+    pub(super) unannounced: super::recovery::Unannounced,
     planted: Option<super::planted::Planted>,
 }
 
@@ -124,6 +125,7 @@ impl Partition {
             capacity: MAX_SHARD_IDENTITIES,
             max_shards: MAX_SHARDS,
             keeps_messages: false,
+            unannounced: super::recovery::Unannounced::default(),
             planted: None,
         }
     }
@@ -354,6 +356,11 @@ impl Partition {
     /// Its clock with everything that moves it, for a journal.
     pub fn clock_image(&self) -> PartitionClock {
         self.clock.clone()
+    }
+
+    /// What other partitions have to know of it, under the name that it has for them.
+    pub fn as_foreign(&self, partition: PartitionId) -> ForeignClock {
+        ForeignClock { partition, clock: self.clock.clock(), gap_end: self.clock.gap_end() }
     }
 
     /// Its clock.

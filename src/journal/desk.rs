@@ -112,6 +112,8 @@ pub struct Desk {
     is_damaged: bool,
     /// Proofs are not to be relied on at the moment.
     is_held: bool,
+    /// What other partitions have to be told after a recovery is told.
+    has_announced: bool,
 }
 
 impl Desk {
@@ -167,6 +169,7 @@ impl Desk {
             written: None,
             is_damaged: stored.damaged || (setup.has_log && stored.lost_its_snapshot()),
             is_held: false,
+            has_announced: true,
             setup,
         }
     }
@@ -258,6 +261,9 @@ impl Desk {
         if self.absorbed(message, now, out) {
             return Read::Absorbed;
         }
+        if !self.announce(budget, now, out) {
+            return Read::MoreToFire;
+        }
         if !self.prepared {
             self.engine.prepare(message, out);
             self.prepared = true;
@@ -283,9 +289,23 @@ impl Desk {
 
     /// Fires what is due, at most `budget` decisions; true when nothing is left.
     pub fn fire(&mut self, budget: usize, now: Moment, out: &mut Output) -> bool {
+        if !self.announce(budget, now, out) {
+            return false;
+        }
         let fired = self.engine.fire(budget, out);
         self.after_call(now, out);
         fired
+    }
+
+    /// After a recovery others have to be told before anything is decided. False while that has to be done, or was just
+    /// begun.
+    fn announce(&mut self, budget: usize, now: Moment, out: &mut Output) -> bool {
+        if self.recovery.is_some() || self.has_announced {
+            return true;
+        }
+        self.has_announced = self.engine.announce(budget, out);
+        self.after_call(now, out);
+        self.has_announced && out.tidings.is_empty()
     }
 
     /// Another partition tells what it knows of an identity.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use lastseen::engine::rules::Policy;
 use lastseen::engine::{
-    Attached, Audience, Backlog, BlindReason, Change, ClockSettings, Dating, Facts, ForeignClocks,
-    Generation, Identity, IdentityRef, Message, Output, PartitionId, Proof, Reply, Signal,
-    SignalKind, Tiding, Timestamp,
+    Attached, Audience, Backlog, BlindReason, Change, ClockSettings, Dating, Facts, ForeignClock,
+    ForeignClocks, Generation, Identity, IdentityRef, Message, Output, PartitionId, Proof, Reply,
+    Signal, SignalKind, Tiding, Timestamp,
 };
 use lastseen::journal::entry::What;
 use lastseen::journal::{Desk, Moment, Next, Pace, Read, Setup};
@@ -111,7 +111,8 @@ pub struct Seat {
     answer: Option<(i64, Timestamp, i64)>,
     worker_attachment: u64,
     firing: bool,
-    told_clock: Timestamp,
+    /// What others know of how far it was read.
+    told_clock: ForeignClock,
     writing: Option<Writing>,
     snapshotting: Option<Snapshotting>,
     /// Questions that came while there was no desk.
@@ -169,11 +170,10 @@ impl Process {
             desk.plant(planted);
         }
         let mut unasked = std::mem::take(&mut self.seats[index].unasked);
-        let told_clock = self.seats[index].told_clock;
         let attachment = self.seats[index].attachment;
         let mut seat = Seat::new(index);
         seat.desk = Some(desk);
-        seat.told_clock = told_clock;
+        seat.firing = true;
         seat.attachment = attachment;
         seat.loads = self.seats[index].loads + 1;
         seat.link = Link::Down { retry_ms: outside.now_ms + self.random.range(0, 500) };
@@ -556,7 +556,9 @@ impl Process {
         let Some(desk) = &mut self.seats[index].desk else { return Ok(()) };
         desk.settle(now);
         let deferred = desk.deferred();
-        self.seats[index].told_clock = desk.engine().clock();
+        if !desk.is_recovering() {
+            self.seats[index].told_clock = desk.engine().as_foreign(index as u64);
+        }
         for (identity, from, facts) in deferred {
             self.ask(index, &identity, from, &facts, outside)?;
         }
@@ -568,9 +570,13 @@ impl Process {
             return;
         }
         let ignored = outside.has(Bug::ForeignClocksIgnored);
-        let clock = |seat: &Seat| if ignored { at(1_000_000_000) } else { seat.told_clock };
+        let far = at(1_000_000_000);
+        let told = |seat: &Seat| match ignored {
+            true => ForeignClock { clock: far, ..seat.told_clock },
+            false => seat.told_clock,
+        };
         let others = self.seats.iter().filter(|seat| seat.partition != index);
-        let clocks = others.map(|seat| (seat.partition as u64, clock(seat))).collect();
+        let clocks = others.map(told).collect();
         if let Some(desk) = &mut self.seats[index].desk {
             desk.foreign_clocks(ForeignClocks::new(clocks));
         }
@@ -813,13 +819,17 @@ impl Seat {
             answer: None,
             worker_attachment: 0,
             firing: false,
-            told_clock: Timestamp::MIN,
+            told_clock: unread(partition),
             writing: None,
             snapshotting: None,
             unasked: Vec::new(),
             deleted: None,
         }
     }
+}
+
+fn unread(partition: usize) -> ForeignClock {
+    ForeignClock { partition: partition as u64, clock: Timestamp::MIN, gap_end: Timestamp::MIN }
 }
 
 const SINKS: [&str; 2] = ["ops", "audit"];

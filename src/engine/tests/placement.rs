@@ -46,13 +46,12 @@ impl Fleet {
                 bench.engine.answered(tiding.identity.as_ref(), by, reply, &mut bench.out);
             }
         }
-        let clocks: Vec<Timestamp> =
-            self.benches.iter().map(|bench| bench.engine.clock()).collect();
-        for (index, bench) in self.benches.iter_mut().enumerate() {
-            let others = clocks.iter().enumerate().filter(|(other, _)| *other != index);
-            let others =
-                others.map(|(other, clock)| (u64::try_from(other).unwrap(), *clock)).collect();
-            bench.engine.foreign_clocks(ForeignClocks::new(others));
+        let clocks = (0_u64..).zip(&self.benches);
+        let clocks: Vec<ForeignClock> =
+            clocks.map(|(index, bench)| bench.engine.as_foreign(index)).collect();
+        for (index, bench) in (0_u64..).zip(&mut self.benches) {
+            let others = clocks.iter().copied().filter(|other| other.partition != index);
+            bench.engine.foreign_clocks(ForeignClocks::new(others.collect()));
         }
     }
 
