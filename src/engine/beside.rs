@@ -117,6 +117,13 @@ impl Beside {
         !self.verdicts.contains_key(&slot)
     }
 
+    /// The next slot from here on whose identity other partitions know too.
+    pub(crate) fn next_shared(&self, from: Slot) -> Option<Slot> {
+        let guest = self.homes.range(from..).next().map(|(&slot, _)| slot);
+        let elsewhere = self.elsewhere.range(from..).next().map(|(&slot, _)| slot);
+        guest.into_iter().chain(elsewhere).min()
+    }
+
     /// Drops the verdicts on outages that are over. Returns the slots that are left without any.
     pub(crate) fn forget_ended(&mut self) -> Vec<Slot> {
         let mut without = Vec::new();

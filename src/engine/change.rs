@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::Facts;
 use super::identity::Identity;
-use super::placement::{PartitionId, Reply};
+use super::placement::{News, PartitionId, Reply};
 use super::signal::{Gap, SignalKind};
 use super::time::Timestamp;
 use super::transition::Transition;
@@ -26,8 +26,8 @@ pub enum Change {
         identity: Identity,
         /// The partition that told.
         from: PartitionId,
-        /// What it knows.
-        facts: Facts,
+        /// What it told.
+        news: News,
         /// When the identity was last heard on this partition itself.
         here: Timestamp,
         /// It has been given up to that partition.
@@ -42,7 +42,7 @@ pub enum Change {
         /// What it answered.
         reply: Reply,
     },
-    /// What a message said. Kept only where there is no log to read it from again.
+    /// What a message said. Kept where there is no log to read it from again, and where a decision does not say it.
     Learned {
         /// Whom it is about.
         identity: Identity,

@@ -4,7 +4,7 @@ use super::beside::{Elsewhere, Sighting};
 use super::change::Change;
 use super::facts::Facts;
 use super::key::Key;
-use super::placement::{Audience, PartitionId, Reply, Tiding};
+use super::placement::{Audience, News, PartitionId, Reply, Tiding};
 use super::shard::{Context, Output, Shard};
 use super::table::{Slot, State, flag};
 use super::time::{Millis, Timestamp};
@@ -19,10 +19,11 @@ impl Shard {
         &mut self,
         key: &Key<'_>,
         from: PartitionId,
-        facts: &Facts,
+        news: &News,
         context: Context<'_>,
         out: &mut Output,
     ) -> Reply {
+        let News { facts, is_again, is_open } = news;
         let Some(slot) = self.table.find(key) else {
             return Reply::Unknown;
         };
@@ -36,20 +37,26 @@ impl Shard {
         let heard_there = facts.last_seen > Timestamp::MIN;
         if heard_there {
             self.disprove(slot, facts, context, out);
-            self.cross(slot, facts, context);
+            match is_again {
+                true => self.forgive(slot, facts.last_seen),
+                false => self.cross(slot, facts, context),
+            }
         }
         self.learn(slot, facts, context, out);
         let known = self.facts(slot);
         let placed_ms = self.terms(slot, context).window_ms * PLACED_WINDOWS;
         // It leaves a partition that was read, without it, for as long as it was heard elsewhere.
-        let left_behind = facts.last_seen.min(context.clock).since(here) > placed_ms;
+        let read_ms = context.clock.since(here.max(context.gap_end));
+        let left_behind = facts.last_seen.since(here) > placed_ms && read_ms > placed_ms;
         let placed_here = here > Timestamp::MIN && !left_behind;
         let settled =
             matches!(self.table.record(slot).state, State::Pending | State::Online | State::Late)
                 && self.table.record(slot).flags & flag::CROSSING == 0;
-        let given_up = heard_there && !placed_here && settled;
+        let is_open_here = self.table.record(slot).state == State::Offline;
+        // Who has told an outage has to tell its end.
+        let given_up = (heard_there && !placed_here && settled) || (*is_open && !is_open_here);
         let identity = self.identity(slot, context.hubs);
-        out.changes.push(Change::Told { identity, from, facts: *facts, here, given_up });
+        out.changes.push(Change::Told { identity, from, news: *news, here, given_up });
         if given_up {
             self.forget(slot);
             return Reply::Yours(known);
@@ -83,20 +90,34 @@ impl Shard {
             out.changes.push(Change::Answered { identity, by, reply });
         }
         match reply {
-            Reply::Mine(_) => self.become_guest(slot, by),
+            Reply::Mine(known) => {
+                self.become_guest(slot, by);
+                self.forgive(slot, known.last_seen);
+                let facts = self.facts(slot);
+                if facts.last_seen > known.last_seen {
+                    // It was heard while the question waited.
+                    let identity = self.identity(slot, context.hubs);
+                    let news = News::again(facts);
+                    out.tidings.push(Tiding { identity, news, to: Audience::Home(by) });
+                }
+            }
             Reply::Yours(facts) => {
                 self.become_home(slot);
+                self.note_origin(slot, by);
                 self.learn(slot, &facts, context, out);
                 self.arm_next(slot, context);
             }
             Reply::Later => self.wait_for(slot, by),
             Reply::Unknown => {
                 if is_its_guest {
+                    // It was heard there, even if that is not known there any more.
                     self.become_home(slot);
+                    self.wait_for(slot, by);
                     self.arm_next(slot, context);
                     // It may have given the identity up to a third partition.
                     let (identity, facts) = (self.identity(slot, context.hubs), self.facts(slot));
-                    out.tidings.push(Tiding { identity, facts, to: Audience::Everyone });
+                    let news = News::of(facts);
+                    out.tidings.push(Tiding { identity, news, to: Audience::Everyone });
                 }
             }
         }
@@ -106,7 +127,8 @@ impl Shard {
     pub(crate) fn pass_on(&self, slot: Slot, facts: Facts, context: Context<'_>, out: &mut Output) {
         if let Some(&home) = self.beside.homes.get(&slot) {
             let identity = self.identity(slot, context.hubs);
-            out.tidings.push(Tiding { identity, facts, to: Audience::Home(home) });
+            let news = News::of(facts);
+            out.tidings.push(Tiding { identity, news, to: Audience::Home(home) });
         }
     }
 
@@ -123,9 +145,13 @@ impl Shard {
         }
         let placed_ms = self.terms(slot, context).window_ms * PLACED_WINDOWS;
         self.beside.elsewhere.get(&slot).is_none_or(|elsewhere| {
-            elsewhere.others.iter().all(|sighting| {
-                let clock = context.foreign.of(sighting.partition);
-                clock >= deadline || clock.since(sighting.at) > placed_ms
+            elsewhere.others.iter().all(|&Sighting { partition, at }| {
+                let clock = context.foreign.of(partition);
+                let read_from = match at > Timestamp::MIN {
+                    true => at.max(context.foreign.gap_end_of(partition)),
+                    false => at,
+                };
+                clock >= deadline || clock.since(read_from) > placed_ms
             })
         })
     }
@@ -141,6 +167,22 @@ impl Shard {
             None => elsewhere.others.push(sighting),
         }
         self.table.record_mut(slot).flags |= flag::ELSEWHERE;
+    }
+
+    /// Before `at` the identity may have been heard without this partition being told.
+    pub(crate) fn forgive(&mut self, slot: Slot, at: Timestamp) {
+        let Some(crossings) = self.beside.crossings.get_mut(&slot) else { return };
+        crossings.retain(|crossing| crossing.judged.armed_at >= at);
+        if crossings.is_empty() {
+            self.beside.crossings.remove(&slot);
+            self.table.record_mut(slot).flags &= !flag::CROSSING;
+        }
+    }
+
+    /// Where an identity came from is kept, to be told again after a crash: that it was given up may not be durable there.
+    pub(crate) fn note_origin(&mut self, slot: Slot, partition: PartitionId) {
+        let here = self.table.record(slot).last_seen;
+        self.note_sighting(slot, Sighting { partition, at: Timestamp::MIN }, here);
     }
 
     /// Whoever can't answer yet may have heard the identity as late as this partition has.

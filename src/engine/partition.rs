@@ -13,11 +13,11 @@ use super::clock::{Advance, ClockSettings, PartitionClock};
 use super::identity::IdentityRef;
 use super::key::Key;
 use super::look_ahead::LOOK_AHEAD;
-use super::placement::{Audience, ForeignClock, ForeignClocks, PartitionId, Reply, Tiding};
+use super::placement::{Audience, ForeignClock, ForeignClocks, News, PartitionId, Reply, Tiding};
 use super::route::RouteWitness;
 use super::rules::Policy;
 use super::shard::{Context, Output, Shard};
-use super::signal::{Attached, BlindReason, Message, Proof, Signal, SignalKind};
+use super::signal::{Attached, BlindReason, Gap, Message, Proof, Signal, SignalKind};
 use super::table::{State, flag};
 use super::time::Timestamp;
 use super::timers::{Decision, tick_of};
@@ -265,7 +265,8 @@ impl Partition {
             for slot in created.into_iter().chain([changed]).flatten() {
                 let identity = shard.identity(slot, context.hubs);
                 let facts = shard.facts(slot);
-                out.tidings.push(Tiding { identity, facts, to: Audience::Everyone });
+                let news = News::of(facts);
+                out.tidings.push(Tiding { identity, news, to: Audience::Everyone });
             }
         });
         if self.shards[index].table.len() > self.capacity && self.shards.len() < self.max_shards {
@@ -278,7 +279,7 @@ impl Partition {
         &mut self,
         identity: IdentityRef<'_>,
         from: PartitionId,
-        facts: &super::facts::Facts,
+        news: &News,
         out: &mut Output,
     ) -> Reply {
         let Some(hub) = self.known_hub(identity.hub) else {
@@ -286,7 +287,7 @@ impl Partition {
         };
         let key = Key::new(&self.hasher, hub, identity.device, identity.module);
         let index = self.shard_of(key.device_hash());
-        self.with_shard(index, |shard, context| shard.told(&key, from, facts, context, out))
+        self.with_shard(index, |shard, context| shard.told(&key, from, news, context, out))
     }
 
     /// Partition `by` has answered what this one told about an identity.
@@ -374,10 +375,19 @@ impl Partition {
     }
 
     pub(super) fn advance(&mut self, advance: Advance, out: &mut Output) {
-        out.gaps.extend(advance.gap);
-        out.changes.extend(advance.gap.map(Change::Gap));
+        if let Some(gap) = advance.gap {
+            self.forgive_gap(gap);
+            out.gaps.push(gap);
+            out.changes.push(Change::Gap(gap));
+        }
         if let Some(to) = advance.to {
             self.goal = Some(self.goal.map_or(to, |goal| goal.max(to)));
+        }
+    }
+
+    pub(super) fn forgive_gap(&mut self, gap: Gap) {
+        for shard in &mut self.shards {
+            shard.forgive_gap(gap);
         }
     }
 

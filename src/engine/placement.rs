@@ -18,10 +18,34 @@ pub type PartitionId = u64;
 pub struct Tiding {
     /// Whom it is about.
     pub identity: Identity,
-    /// What is known of it here.
-    pub facts: Facts,
+    /// What is told.
+    pub news: News,
     /// Whom to tell.
     pub to: Audience,
+}
+
+/// What one partition tells another about an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct News {
+    /// What it knows.
+    pub facts: Facts,
+    /// It is told again after a start: of what was heard before the last proof of life, some may have been told in vain, so
+    /// that nothing can be concluded about the time before it.
+    pub is_again: bool,
+    /// An outage was told there that is not over.
+    pub is_open: bool,
+}
+
+impl News {
+    /// Told when it is read.
+    pub fn of(facts: Facts) -> Self {
+        Self { facts, is_again: false, is_open: false }
+    }
+
+    /// Told after a start.
+    pub fn again(facts: Facts) -> Self {
+        Self { facts, is_again: true, is_open: false }
+    }
 }
 
 /// Whom a tiding is for.
@@ -29,7 +53,7 @@ pub struct Tiding {
 pub enum Audience {
     /// Every other partition that could carry the identity's hub: it is new here, or its registry entry changed.
     Everyone,
-    /// The partition that judges it.
+    /// One partition: that which judges it, or another one on which it is heard.
     Home(PartitionId),
 }
 

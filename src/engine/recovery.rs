@@ -5,6 +5,8 @@
 //! [`Change`]s, and may have been told. So it doesn't matter how often that happens, under which rules, or whether the log
 //! still holds everything.
 
+use std::sync::Arc;
+
 use super::beside::{Sighting, Verdict};
 use super::change::Change;
 use super::clock::PartitionClock;
@@ -12,7 +14,7 @@ use super::facts::{Facts, Life};
 use super::identity::{Identity, IdentityRef};
 use super::key::Key;
 use super::partition::Partition;
-use super::placement::{Audience, PartitionId, Reply, Tiding};
+use super::placement::{Audience, News, PartitionId, Reply, Tiding};
 use super::shard::{Context, Output, Shard, proves_life};
 use super::signal::{Gap, Generation, Message, Signal, SignalKind};
 use super::table::{Slot, State, flag};
@@ -21,14 +23,14 @@ use super::timers::tick_of;
 use super::transition::{ResolvedBy, Transition, TransitionKind};
 use super::wheel::Wheel;
 
-/// What other partitions have to be told after a recovery: the exchange about it may have been cut off by the crash, on
-/// their side or on ours.
+/// What other partitions have to be told after a crash: the exchange about it may have been cut off, on their side or on
+/// ours.
 #[derive(Debug, Default)]
 pub(super) struct Unannounced {
-    /// Identities that were new here, or came from another partition.
-    arrivals: Vec<Identity>,
-    /// Guests are told from this place on.
-    guests_from: Option<(usize, Slot)>,
+    /// Identities that were new here, or about which others have answered, and what was known then.
+    arrivals: Vec<(Identity, Facts)>,
+    /// Those that are heard on other partitions too are told from this place on.
+    shared_from: Option<(usize, Slot)>,
 }
 
 impl Partition {
@@ -76,7 +78,7 @@ impl Partition {
             shard.absorb(key, identity, &facts, context)
         });
         if is_arrival {
-            self.unannounced.arrivals.push(identity.to_owned());
+            self.unannounced.arrivals.push((identity.to_owned(), Facts::NONE));
         }
     }
 
@@ -90,17 +92,17 @@ impl Partition {
                     shard.decided_before(key, transition, context)
                 });
             }
-            Change::Gap(gap) => self.clock.declare(*gap),
+            Change::Gap(gap) => {
+                self.clock.declare(*gap);
+                self.forgive_gap(*gap);
+            }
             Change::Untold => self.forget_what_is_over(),
-            Change::Told { identity, from, facts, here, given_up } => {
+            Change::Told { identity, from, news, here, given_up } => {
                 self.on_shard(identity.as_ref(), |shard, key, context| {
-                    shard.told_before(key, *from, facts, *here, *given_up, context)
+                    shard.told_before(key, *from, news, *here, *given_up, context)
                 });
             }
             Change::Answered { identity, by, reply } => {
-                if let Reply::Yours(_) = reply {
-                    self.unannounced.arrivals.push(identity.clone());
-                }
                 self.on_shard(identity.as_ref(), |shard, key, _| {
                     shard.answered_before(key, *by, reply)
                 });
@@ -114,7 +116,7 @@ impl Partition {
                     shard.absorb(key, about, facts, context)
                 });
                 if is_arrival {
-                    self.unannounced.arrivals.push(identity.clone());
+                    self.unannounced.arrivals.push((identity.clone(), Facts::NONE));
                 }
             }
             Change::Evidence { identity, kind, at } => {
@@ -140,7 +142,7 @@ impl Partition {
     /// Ends the recovery: with the clock of the last record, if there is one, and with every timer armed. Until a receiver is
     /// attached the partition is blind.
     pub fn resume(&mut self, clock: Option<PartitionClock>) {
-        self.unannounced.guests_from = Some((0, Slot::MIN));
+        self.unannounced.shared_from = Some((0, Slot::MIN));
         let settings = self.clock.settings();
         self.clock = clock.unwrap_or_else(|| self.clock.clone()).restored(settings);
         // A queue may have been read while its clock could not move at all.
@@ -151,35 +153,50 @@ impl Partition {
         }
     }
 
-    /// After a recovery, and before anything is fired: what other partitions have to be told, at most `budget` tidings. True
+    /// Makes ready for [`Partition::announce`] before `changes` are made again.
+    pub fn will_announce<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) {
+        self.unannounced.shared_from = Some((0, Slot::MIN));
+        for change in changes {
+            if let Change::Answered {
+                identity,
+                reply: Reply::Mine(facts) | Reply::Yours(facts),
+                ..
+            } = change
+            {
+                self.unannounced.arrivals.push((identity.clone(), *facts));
+            }
+        }
+    }
+
+    /// After a start, and before anything is fired: what other partitions have to be told, at most `budget` identities. True
     /// when nothing is left.
     pub fn announce(&mut self, budget: usize, out: &mut Output) -> bool {
         let mut unannounced = std::mem::take(&mut self.unannounced);
         let some = unannounced.arrivals.len().min(budget);
-        for identity in unannounced.arrivals.drain(..some) {
+        for (identity, known) in unannounced.arrivals.drain(..some) {
+            let mut facts = known;
             self.on_shard(identity.as_ref(), |shard, key, _| {
-                let facts = shard.facts(shard.table.find(key)?);
-                let to = Audience::Everyone;
-                out.tidings.push(Tiding { identity: identity.clone(), facts, to });
+                facts = shard.facts(shard.table.find(key)?);
                 None
             });
+            let news = News::again(facts);
+            out.tidings.push(Tiding { identity, news, to: Audience::Everyone });
         }
         let mut left = budget - some;
-        while let Some((index, from)) = unannounced.guests_from.filter(|_| left > 0) {
-            let next = self.shards.get(index).and_then(|shard| {
-                let (&slot, _) = shard.beside.homes.range(from..).next()?;
-                shard.pass_on(slot, shard.facts(slot), self.context(), out);
-                Some((index, slot.saturating_add(1)))
-            });
-            left -= usize::from(next.is_some());
-            let is_last = index >= self.shards.len();
-            unannounced.guests_from = match next {
-                Some(_) => next,
-                None if is_last => None,
-                None => Some((index + 1, Slot::MIN)),
+        while let Some((index, from)) = unannounced.shared_from.filter(|_| left > 0) {
+            let Some(shard) = self.shards.get(index) else {
+                unannounced.shared_from = None;
+                break;
             };
+            let next = shard.beside.next_shared(from);
+            if let Some(slot) = next {
+                shard.announce(slot, &self.hubs, out);
+                left -= 1;
+            }
+            let behind = next.and_then(|slot| Some((index, slot.checked_add(1)?)));
+            unannounced.shared_from = behind.or(Some((index + 1, Slot::MIN)));
         }
-        let is_done = unannounced.arrivals.is_empty() && unannounced.guests_from.is_none();
+        let is_done = unannounced.arrivals.is_empty() && unannounced.shared_from.is_none();
         self.unannounced = unannounced;
         is_done
     }
@@ -372,7 +389,7 @@ impl Shard {
         &mut self,
         key: &Key<'_>,
         from: PartitionId,
-        facts: &Facts,
+        News { facts, is_again, is_open: _ }: &News,
         here: Timestamp,
         given_up: bool,
         context: Context<'_>,
@@ -383,23 +400,48 @@ impl Shard {
             return None;
         }
         if facts.last_seen > Timestamp::MIN {
-            self.absorb_heartbeat(slot, facts, context);
+            match is_again {
+                true => self.forgive(slot, facts.last_seen),
+                false => self.absorb_heartbeat(slot, facts, context),
+            }
             self.note_sighting(slot, Sighting { partition: from, at: facts.last_seen }, here);
         }
         self.join(slot, facts);
         Some(slot)
     }
 
+    /// Tells every other partition on which the identity is heard what is known of it here.
+    fn announce(&self, slot: Slot, hubs: &[Arc<str>], out: &mut Output) {
+        let identity = self.identity(slot, hubs);
+        let is_open = self.table.record(slot).state == State::Offline;
+        let news = News { is_open, ..News::again(self.facts(slot)) };
+        let home = self.beside.homes.get(&slot).copied();
+        let elsewhere = self.beside.elsewhere.get(&slot);
+        let others = elsewhere.into_iter().flat_map(|elsewhere| &elsewhere.others);
+        let others = others.map(|sighting| sighting.partition).filter(|other| Some(*other) != home);
+        for partition in home.into_iter().chain(others) {
+            let to = Audience::Home(partition);
+            out.tidings.push(Tiding { identity: identity.clone(), news, to });
+        }
+    }
+
     fn answered_before(&mut self, key: &Key<'_>, by: PartitionId, reply: &Reply) -> Option<Slot> {
         let slot = self.table.find(key)?;
         match reply {
-            Reply::Mine(_) => self.become_guest(slot, by),
+            Reply::Mine(known) => {
+                self.become_guest(slot, by);
+                self.forgive(slot, known.last_seen);
+            }
             Reply::Yours(facts) => {
                 self.become_home(slot);
+                self.note_origin(slot, by);
                 self.join(slot, facts);
             }
             Reply::Later => self.wait_for(slot, by),
-            Reply::Unknown => self.become_home(slot),
+            Reply::Unknown => {
+                self.become_home(slot);
+                self.wait_for(slot, by);
+            }
         }
         Some(slot)
     }

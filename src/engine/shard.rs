@@ -326,6 +326,11 @@ impl Shard {
                 State::Pending => after.created_at,
                 State::Online | State::Late | State::Offline => after.last_seen,
             };
+            if by == ResolvedBy::Recreated {
+                // What ended it says less than what is known by now, and the log may not hold that any more.
+                let identity = self.identity(slot, context.hubs);
+                out.changes.push(Change::Learned { identity, facts: *after });
+            }
             self.end_outage(slot, at, by, context, out);
         }
         if next == State::Deleted {

@@ -4,6 +4,7 @@ use super::beside::{Crossing, MAX_CROSSINGS, Verdict};
 use super::facts::Facts;
 use super::planted::Planted;
 use super::shard::{Context, Due, Output, Shard};
+use super::signal::Gap;
 use super::table::{Slot, State, flag};
 use super::time::Timestamp;
 use super::timers::Decision;
@@ -65,6 +66,9 @@ impl Shard {
         if crossings.is_empty() {
             self.beside.crossings.remove(&slot);
             self.table.record_mut(slot).flags &= !flag::CROSSING;
+        }
+        if crossing.judged.armed_at < self.foreign_gap_end(slot, context) {
+            return false;
         }
         let due = Due {
             armed_at: crossing.judged.armed_at,
@@ -195,6 +199,20 @@ impl Shard {
             }
             self.emit(slot, TransitionKind::Retracted { heartbeat_at: at }, told, context, out);
         }
+    }
+
+    /// Silences that overlap a gap are none that was observed.
+    pub(crate) fn forgive_gap(&mut self, gap: Gap) {
+        let Self { beside, table, .. } = self;
+        beside.crossings.retain(|&slot, crossings| {
+            crossings.retain(|crossing| {
+                crossing.judged.armed_at >= gap.until || crossing.first_later <= gap.from
+            });
+            if crossings.is_empty() {
+                table.record_mut(slot).flags &= !flag::CROSSING;
+            }
+            !crossings.is_empty()
+        });
     }
 
     /// Takes note of a heartbeat that is later than its identity's own deadline, which the clock has not reached; or

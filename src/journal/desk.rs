@@ -14,9 +14,8 @@ use crate::alert::mute::Mute;
 use crate::alert::{self, Alert, Origin};
 use crate::engine::rules::Policy;
 use crate::engine::{
-    Attached, Backlog, BlindReason, Change, ClockSettings, Facts, ForeignClocks, Identity,
-    IdentityRef, Message, Millis, Output, Partition, PartitionId, Proof, Reply, Timestamp,
-    Transition,
+    Attached, Backlog, BlindReason, Change, ClockSettings, ForeignClocks, Identity, IdentityRef,
+    Message, Millis, News, Output, Partition, PartitionId, Proof, Reply, Timestamp, Transition,
 };
 
 mod recovery;
@@ -102,7 +101,7 @@ pub struct Desk {
     /// The message whose due was asked for.
     prepared: bool,
     recovery: Option<Recovery>,
-    deferred: Vec<(Identity, PartitionId, Facts)>,
+    deferred: Vec<(Identity, PartitionId, News)>,
     /// What may be acknowledged once the open entry is durable, and once the one being written is.
     acknowledge: Option<(u64, i64)>,
     acknowledge_in_flight: Option<(u64, i64)>,
@@ -112,7 +111,7 @@ pub struct Desk {
     is_damaged: bool,
     /// Proofs are not to be relied on at the moment.
     is_held: bool,
-    /// What other partitions have to be told after a recovery is told.
+    /// What other partitions have to be told after a start is told.
     has_announced: bool,
 }
 
@@ -297,10 +296,13 @@ impl Desk {
         fired
     }
 
-    /// After a recovery others have to be told before anything is decided. False while that has to be done, or was just
-    /// begun.
+    /// After a start others have to be told before anything is decided, and what they asked has to be answered
+    /// ([`Desk::deferred`]). False while that is not done.
     fn announce(&mut self, budget: usize, now: Moment, out: &mut Output) -> bool {
-        if self.recovery.is_some() || self.has_announced {
+        if self.recovery.is_none() && !self.deferred.is_empty() {
+            return false;
+        }
+        if self.has_announced {
             return true;
         }
         self.has_announced = self.engine.announce(budget, out);
@@ -313,17 +315,17 @@ impl Desk {
         &mut self,
         identity: IdentityRef<'_>,
         from: PartitionId,
-        facts: &Facts,
+        news: &News,
         now: Moment,
         out: &mut Output,
     ) -> Reply {
         if self.recovery.is_some() {
             if self.deferred.len() < MAX_DEFERRED {
-                self.deferred.push((identity.to_owned(), from, *facts));
+                self.deferred.push((identity.to_owned(), from, *news));
             }
             return Reply::Later;
         }
-        let reply = self.engine.told(identity, from, facts, out);
+        let reply = self.engine.told(identity, from, news, out);
         self.after_call(now, out);
         reply
     }
@@ -342,7 +344,7 @@ impl Desk {
     }
 
     /// Questions that could not be answered before the end of the recovery: to be asked again now.
-    pub fn deferred(&mut self) -> Vec<(Identity, PartitionId, Facts)> {
+    pub fn deferred(&mut self) -> Vec<(Identity, PartitionId, News)> {
         if self.recovery.is_some() { Vec::new() } else { std::mem::take(&mut self.deferred) }
     }
 

@@ -84,6 +84,9 @@ impl BatchProgress {
         if !out.tidings.is_empty() {
             partitions.exchange(shared, out.tidings);
         }
+        if pause == Pause::MoreToFire {
+            partitions.answer_deferred(shared);
+        }
         pause
     }
 

@@ -7,7 +7,7 @@ use super::Partitions;
 use super::batch::{FIRE_BUDGET, note};
 use super::shared::Shared;
 use super::writer::now;
-use crate::engine::{Audience, Facts, ForeignClocks, IdentityRef, Output, Tiding};
+use crate::engine::{Audience, ForeignClocks, IdentityRef, News, Output, Tiding};
 
 impl Partitions {
     /// Tells the others, and gives their answers to `from`, until nothing is left to be told. Decisions that follow are
@@ -22,7 +22,7 @@ impl Partitions {
         while let Some(tiding) = waiting.pop_front() {
             for other in others.iter().filter(|other| is_audience(&tiding, other)) {
                 let identity = tiding.identity.as_ref();
-                waiting.extend(ask(from, other, identity, &tiding.facts));
+                waiting.extend(ask(from, other, identity, &tiding.news));
             }
         }
     }
@@ -43,6 +43,9 @@ impl Partitions {
         if !out.tidings.is_empty() {
             self.exchange(shared, out.tidings);
         }
+        if !done {
+            self.answer_deferred(shared);
+        }
         done
     }
 
@@ -53,11 +56,11 @@ impl Partitions {
             return;
         }
         let others = self.others(of);
-        for (identity, asker, facts) in deferred {
+        for (identity, asker, news) in deferred {
             let Some(asker) = others.iter().find(|other| other.id == asker) else { continue };
             let tidings = {
                 let _one_at_a_time = self.placement.lock().unwrap_or_else(PoisonError::into_inner);
-                ask(asker, of, identity.as_ref(), &facts)
+                ask(asker, of, identity.as_ref(), &news)
             };
             self.exchange(asker, tidings);
         }
@@ -96,14 +99,20 @@ fn ask(
     from: &Arc<Shared>,
     other: &Arc<Shared>,
     identity: IdentityRef<'_>,
-    facts: &Facts,
+    news: &News,
 ) -> Vec<Tiding> {
     let mut out = Output::default();
-    let reply = other.desk().told(identity, from.id, facts, now(), &mut out);
+    let reply = other.desk().told(identity, from.id, news, now(), &mut out);
     note(other, &mut out);
     other.ledger.wake.notify_one();
     let mut out = Output::default();
-    from.desk().answered(identity, other.id, reply, now(), &mut out);
+    {
+        let mut desk = from.desk();
+        // What it took up again does not contain the question: it asks once more when it is there.
+        if !desk.is_recovering() {
+            desk.answered(identity, other.id, reply, now(), &mut out);
+        }
+    }
     note(from, &mut out);
     out.tidings
 }

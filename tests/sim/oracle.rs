@@ -177,6 +177,9 @@ fn facts_of(outcome: &Outcome, person: usize) -> impl Iterator<Item = &Fact> {
     })
 }
 
+/// For how many windows without it a partition is expected to carry an identity that another one carries too.
+const PLACED_WINDOWS: i64 = 3;
+
 /// An outage as it was last told really was one.
 fn check_true(outcome: &Outcome, case: &Case) -> Result<(), String> {
     let last = case.last();
@@ -207,8 +210,12 @@ fn check_true(outcome: &Outcome, case: &Case) -> Result<(), String> {
     let own = window_ms.min(last.window_ms) + last.grace_ms;
     for fact in facts_of(outcome, case.person) {
         let is_inside = fact.event_ms > last.armed_ms && fact.event_ms <= last.deadline_ms;
-        // What is lost on a partition on which nobody expects the identity can't be missed.
-        let is_missed = fact.ways == armed.ways && !outcome.plan.late;
+        // What is lost on a partition on which nobody expects the identity, or not any more, can't be missed.
+        let is_amended = case.told.iter().any(|told| told.status == Status::Amended);
+        let is_placed =
+            !outcome.plan.two_ways || fact.event_ms <= armed.event_ms + PLACED_WINDOWS * window_ms;
+        let is_expected = fact.ways == armed.ways && is_placed && !is_amended;
+        let is_missed = is_expected && !outcome.plan.late;
         let was_late = is_missed && fact.event_ms > last.deadline_ms - own + EDGE_MS;
         match fact.kind {
             SignalKind::Telemetry if is_inside && (fact.lost == 0 || was_late) => {

@@ -114,9 +114,6 @@ impl Plan {
     pub fn new(seed: u64) -> Self {
         let random = &mut Random::new(seed, 1);
         let mut plan = Self::frame(seed, random);
-        if plan.two_ways {
-            plan.spare();
-        }
         let count = plan.kinds.len();
         for index in 0..random.range(2, 6) {
             plan.add_device(index, random);
@@ -166,15 +163,6 @@ impl Plan {
             prefetch: random.pick(&[10, 50, 200]),
             two_ways,
         }
-    }
-
-    /// What two journals can't agree on yet is not tried.
-    fn spare(&mut self) {
-        let Faults { crash, put_late, reset, broker_down, other, .. } = &mut self.faults;
-        for rate in [crash, put_late, reset, broker_down, other] {
-            *rate = 0;
-        }
-        self.retention_ms = 1_000_000;
     }
 
     fn add_device(&mut self, index: i64, random: &mut Random) {

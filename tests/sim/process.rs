@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use lastseen::engine::rules::Policy;
 use lastseen::engine::{
-    Attached, Audience, Backlog, BlindReason, Change, ClockSettings, Dating, Facts, ForeignClock,
-    ForeignClocks, Generation, Identity, IdentityRef, Message, Output, PartitionId, Proof, Reply,
-    Signal, SignalKind, Tiding, Timestamp,
+    Attached, Audience, Backlog, BlindReason, Change, ClockSettings, Dating, ForeignClock,
+    ForeignClocks, Generation, Identity, IdentityRef, Message, News, Output, PartitionId, Proof,
+    Reply, Signal, SignalKind, Tiding, Timestamp,
 };
 use lastseen::journal::entry::What;
 use lastseen::journal::{Desk, Moment, Next, Pace, Read, Setup};
@@ -36,8 +36,6 @@ pub struct Outside {
     pub trace: Trace,
     pub attaches: usize,
     pub gaps: usize,
-    /// When the last process ended.
-    pub ended_ms: i64,
     pub store_trouble_ms: i64,
 }
 
@@ -96,8 +94,6 @@ struct Snapshotting {
 pub struct Seat {
     partition: usize,
     desk: Option<Desk>,
-    reload_ms: i64,
-    loads: u64,
     link: Link,
     attachment: u64,
     /// The last message handed over, and its log.
@@ -115,8 +111,6 @@ pub struct Seat {
     told_clock: ForeignClock,
     writing: Option<Writing>,
     snapshotting: Option<Snapshotting>,
-    /// Questions that came while there was no desk.
-    unasked: Vec<(Identity, PartitionId, Facts)>,
     deleted: Option<lastseen::engine::PartitionClock>,
 }
 
@@ -125,6 +119,8 @@ pub struct Process {
     pub paused_until_ms: i64,
     /// Another process was started; this one ends then.
     pub superseded: Option<i64>,
+    /// Somebody else writes a journal of its: it ends.
+    pub lost: bool,
     owner: String,
     policy: Arc<Policy>,
     seats: Vec<Seat>,
@@ -142,6 +138,7 @@ impl Process {
             life,
             paused_until_ms: 0,
             superseded: None,
+            lost: false,
             owner,
             policy: Arc::new(outside.plan.policy(scale_percent)),
             seats: Vec::new(),
@@ -169,18 +166,10 @@ impl Process {
         if let Some(Bug::Engine(planted)) = outside.bug {
             desk.plant(planted);
         }
-        let mut unasked = std::mem::take(&mut self.seats[index].unasked);
-        let attachment = self.seats[index].attachment;
-        let mut seat = Seat::new(index);
+        let seat = &mut self.seats[index];
         seat.desk = Some(desk);
         seat.firing = true;
-        seat.attachment = attachment;
-        seat.loads = self.seats[index].loads + 1;
         seat.link = Link::Down { retry_ms: outside.now_ms + self.random.range(0, 500) };
-        self.seats[index] = seat;
-        for (identity, from, facts) in unasked.drain(..) {
-            self.ask(index, &identity, from, &facts, outside)?;
-        }
         Ok(())
     }
 
@@ -217,16 +206,12 @@ impl Process {
             return Ok(());
         }
         for index in 0..self.seats.len() {
-            if self.seats[index].desk.is_none() {
-                let may_return = self.superseded.is_none();
-                if may_return && outside.now_ms >= self.seats[index].reload_ms {
-                    self.load(index, outside)?;
-                }
-                continue;
-            }
             self.receive(index, outside);
             self.work(index, outside)?;
             self.write(index, outside)?;
+            if self.lost {
+                return Ok(());
+            }
         }
         self.send(outside)
     }
@@ -258,6 +243,7 @@ impl Process {
         }
         for (sink, receiver) in self.sinks.iter().zip(&mut outside.receivers) {
             sink.crash(outside.now_ms, receiver, &mut self.random)?;
+            receiver.sender_ended(outside.now_ms);
         }
         Ok(())
     }
@@ -487,6 +473,7 @@ impl Process {
         let fired = desk.fire(budget, now, &mut out);
         seat.firing = !fired;
         self.exchange(index, out, outside)?;
+        self.answer_deferred(index, outside)?;
         Ok(fired)
     }
 
@@ -530,6 +517,7 @@ impl Process {
             }
         }
         self.exchange(index, out, outside)?;
+        self.answer_deferred(index, outside)?;
         Ok(done)
     }
 
@@ -555,12 +543,16 @@ impl Process {
         let now = outside.moment();
         let Some(desk) = &mut self.seats[index].desk else { return Ok(()) };
         desk.settle(now);
-        let deferred = desk.deferred();
         if !desk.is_recovering() {
             self.seats[index].told_clock = desk.engine().as_foreign(index as u64);
         }
-        for (identity, from, facts) in deferred {
-            self.ask(index, &identity, from, &facts, outside)?;
+        self.answer_deferred(index, outside)
+    }
+
+    fn answer_deferred(&mut self, index: usize, outside: &mut Outside) -> Result<(), String> {
+        let Some(desk) = &mut self.seats[index].desk else { return Ok(()) };
+        for (identity, from, news) in desk.deferred() {
+            self.ask(index, &identity, from, &news, outside)?;
         }
         Ok(())
     }
@@ -595,14 +587,14 @@ impl Process {
             return Ok(());
         }
         let mut waiting = VecDeque::from(out.tidings);
-        while let Some(Tiding { identity, facts, to }) = waiting.pop_front() {
+        while let Some(Tiding { identity, news, to }) = waiting.pop_front() {
             for other in 0..self.seats.len() {
                 let is_audience = match to {
                     Audience::Everyone => other != from,
                     Audience::Home(home) => home == other as u64,
                 };
                 if is_audience {
-                    self.ask(other, &identity, from as u64, &facts, outside)?;
+                    self.ask(other, &identity, from as u64, &news, outside)?;
                 }
             }
         }
@@ -615,23 +607,20 @@ impl Process {
         to: usize,
         identity: &Identity,
         from: PartitionId,
-        facts: &Facts,
+        news: &News,
         outside: &mut Outside,
     ) -> Result<(), String> {
         let now = outside.moment();
         let asking = usize::try_from(from).unwrap_or(0);
         let mut out = Output::default();
         let reply = match &mut self.seats[to].desk {
-            Some(desk) => desk.told(identity.as_ref(), from, facts, now, &mut out),
-            None => {
-                self.seats[to].unasked.push((identity.clone(), from, *facts));
-                Reply::Later
-            }
+            Some(desk) => desk.told(identity.as_ref(), from, news, now, &mut out),
+            None => Reply::Later,
         };
-        outside.trace.note(|| format!("{from} tells {to} of {identity:?} {facts:?}: {reply:?}"));
+        outside.trace.note(|| format!("{from} tells {to} of {identity:?} {news:?}: {reply:?}"));
         self.exchange(to, out, outside)?;
         let mut out = Output::default();
-        if let Some(desk) = &mut self.seats[asking].desk {
+        if let Some(desk) = self.seats[asking].desk.as_mut().filter(|desk| !desk.is_recovering()) {
             desk.answered(identity.as_ref(), to as u64, reply, now, &mut out);
         }
         self.exchange(asking, out, outside)
@@ -684,14 +673,7 @@ impl Process {
                 seat.writing = Some(Writing { at_ms, tries, ..writing });
             }
             Put::Taken => {
-                let broker = &mut outside.brokers[index];
-                if broker.receiver == Some((self.life, seat.attachment)) {
-                    broker.detach();
-                }
-                seat.desk = None;
-                seat.writing = None;
-                seat.snapshotting = None;
-                seat.reload_ms = now_ms + random.range(0, 2_000);
+                self.lost = true;
                 outside.store_trouble_ms = now_ms;
             }
         }
@@ -780,9 +762,9 @@ impl Process {
                 }
                 Next::Send { mark, mut message, may_have_arrived } => {
                     if may_have_arrived && self.life > 1 && outside.plan.faults.zombie == 0 {
-                        let (ended_ms, trouble_ms) = (outside.ended_ms, outside.store_trouble_ms);
+                        let trouble_ms = outside.store_trouble_ms;
                         let receiver = &outside.receivers[number];
-                        receiver.may_be_owed_again(&message, ended_ms, trouble_ms)?;
+                        receiver.may_be_owed_again(&message, trouble_ms)?;
                     }
                     if outside.bug == Some(Bug::IdsFromCounter) {
                         self.sinks[number].number_id(&mut message);
@@ -792,7 +774,7 @@ impl Process {
                     });
                     let now_ms = outside.now_ms;
                     let sink = &mut self.sinks[number];
-                    let life = self.life * 1_000 + self.seats[index].loads;
+                    let life = self.life;
                     let done = sink.put(index, mark, message, may_have_arrived, life, now_ms);
                     self.delivered(&done, outside);
                 }
@@ -807,8 +789,6 @@ impl Seat {
         Self {
             partition,
             desk: None,
-            reload_ms: 0,
-            loads: 0,
             link: Link::Down { retry_ms: 0 },
             attachment: 0,
             position: None,
@@ -822,7 +802,6 @@ impl Seat {
             told_clock: unread(partition),
             writing: None,
             snapshotting: None,
-            unasked: Vec::new(),
             deleted: None,
         }
     }

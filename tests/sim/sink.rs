@@ -62,6 +62,8 @@ struct Known {
     life: u64,
     unanswered: bool,
     at_ms: i64,
+    /// When that process ended.
+    ended_ms: Option<i64>,
 }
 
 impl Sink {
@@ -179,6 +181,13 @@ impl Receiver {
         if now_ms < self.slow_until_ms { random.range(500, 5_000) } else { random.range(1, 40) }
     }
 
+    /// The process that sends to it has ended.
+    pub fn sender_ended(&mut self, now_ms: i64) {
+        for known in self.known.values_mut() {
+            known.ended_ms.get_or_insert(now_ms);
+        }
+    }
+
     /// A request has arrived. Whether it may have been repeated is for the life that sent it, or for its answer, to say.
     fn receive(
         &mut self,
@@ -200,11 +209,14 @@ impl Receiver {
                 }
                 self.repeats += 1;
                 (known.life, known.unanswered, known.at_ms) = (life, unanswered, now_ms);
+                known.ended_ms = None;
             }
             None => {
-                let known = Known { message: message.clone(), life, unanswered, at_ms: now_ms };
-                self.known.insert(message.message_id.clone(), known);
-                self.received.push((now_ms, message.clone()));
+                let (message, at_ms) = (message.clone(), now_ms);
+                let known = Known { message, life, unanswered, at_ms, ended_ms: None };
+                let id = known.message.message_id.clone();
+                self.received.push((now_ms, known.message.clone()));
+                self.known.insert(id, known);
             }
         }
         Ok(())
@@ -214,13 +226,13 @@ impl Receiver {
     pub fn may_be_owed_again(
         &self,
         message: &Message,
-        ended_ms: i64,
         store_trouble_ms: i64,
     ) -> Result<(), String> {
         let Some(known) = self.known.get(&message.message_id).filter(|known| !known.unanswered)
         else {
             return Ok(());
         };
+        let ended_ms = known.ended_ms.unwrap_or(known.at_ms);
         if ended_ms - known.at_ms > SETTLED_MS && store_trouble_ms < known.at_ms - SETTLED_MS {
             return Err(format!("{} is owed again long after its delivery", message.message_id));
         }

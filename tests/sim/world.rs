@@ -74,7 +74,6 @@ impl World {
             trace: Trace::new(mode),
             attaches: 0,
             gaps: 0,
-            ended_ms: 0,
             store_trouble_ms: -1_000_000,
             plan,
         };
@@ -111,6 +110,7 @@ impl World {
             for process in self.old.iter_mut().chain(&mut self.process) {
                 process.step(&mut self.outside)?;
             }
+            self.end_lost()?;
             self.end_old()?;
             self.look();
         }
@@ -224,8 +224,22 @@ impl World {
         if self.random.permille(300) {
             process.stop(&mut self.outside);
         }
-        self.outside.ended_ms = now_ms;
         process.crash(&mut self.outside)
+    }
+
+    /// Two processes that write one journal see each other, and whoever comes second ends.
+    fn end_lost(&mut self) -> Result<(), String> {
+        let now_ms = self.outside.now_ms;
+        for process in self.old.iter_mut().filter(|process| process.lost) {
+            process.superseded = Some(now_ms);
+        }
+        if let Some(mut process) = self.process.take_if(|process| process.lost) {
+            self.restart_ms = now_ms + self.random.range(0, 2_000);
+            self.crashes += 1;
+            self.outside.trace.note(|| format!("life {} has lost a journal", process.life));
+            process.crash(&mut self.outside)?;
+        }
+        Ok(())
     }
 
     fn end_old(&mut self) -> Result<(), String> {

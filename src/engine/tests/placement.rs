@@ -40,7 +40,7 @@ impl Fleet {
                 }
                 let bench = &mut self.benches[to];
                 let reply =
-                    bench.engine.told(tiding.identity.as_ref(), own, &tiding.facts, &mut bench.out);
+                    bench.engine.told(tiding.identity.as_ref(), own, &tiding.news, &mut bench.out);
                 let bench = &mut self.benches[from];
                 let by = u64::try_from(to).unwrap();
                 bench.engine.answered(tiding.identity.as_ref(), by, reply, &mut bench.out);

@@ -142,7 +142,7 @@ impl Kept {
                 let identity =
                     Identity { hub: "h".into(), device: name(device).into(), module: None };
                 let Bench { engine, out, .. } = &mut self.bench;
-                engine.told(identity.as_ref(), 77, &facts, out);
+                engine.told(identity.as_ref(), 77, &News::of(facts), out);
             }
             Step::Answered { device, mine } => {
                 let identity =

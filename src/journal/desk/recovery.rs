@@ -66,6 +66,12 @@ impl Desk {
                 self.engine.redo_record(&record, &mut self.mute, &self.setup, now);
             }
         }
+        let changes = redo.records.iter().filter_map(|record| match &record.what {
+            What::Changed(change) => Some(change),
+            What::Refused => None,
+        });
+        self.engine.will_announce(changes);
+        self.has_announced = false;
         self.applied = at;
         let recovery = Recovery { redo, at, attached: None };
         let is_there = !self.setup.has_log || recovery.end() == at;

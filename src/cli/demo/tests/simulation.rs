@@ -100,7 +100,7 @@ impl Play {
                 if tiding.to == Audience::Everyone || tiding.to == Audience::Home(number(to)) {
                     let who = tiding.identity.as_ref();
                     let Reader { engine, out, .. } = &mut self.readers[to];
-                    let reply = engine.told(who, number(from), &tiding.facts, out);
+                    let reply = engine.told(who, number(from), &tiding.news, out);
                     let Reader { engine, out, .. } = &mut self.readers[from];
                     engine.answered(who, number(to), reply, out);
                 }

@@ -8,7 +8,8 @@ use crate::alert::Message as Told;
 use crate::engine::rules::{Pattern, Policy, ProofOfLife, Rule, Terms};
 use crate::engine::{
     Attached, Backlog, ClockSettings, Dating, Facts, ForeignClock, ForeignClocks, Generation,
-    IdentityRef, Message, Output, PartitionId, Proof, Reply, Signal, SignalKind, State, Timestamp,
+    IdentityRef, Message, News, Output, PartitionId, Proof, Reply, Signal, SignalKind, State,
+    Timestamp,
 };
 use crate::journal::{Desk, Moment, Next, Pace, Read, Setup};
 use crate::partitions::restore;
@@ -198,7 +199,7 @@ impl Scene {
         let now = moment(self.now_ms);
         self.desk.foreign_clocks(next_to_it(at(self.now_ms)));
         let facts = Facts::heard(at(self.now_ms), self.now_ms, Generation::parse(GENERATION));
-        self.desk.told(device(name), NEXT_TO_IT, &facts, now, &mut Output::default());
+        self.desk.told(device(name), NEXT_TO_IT, &News::of(facts), now, &mut Output::default());
         self.fire();
     }
 
