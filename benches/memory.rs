@@ -69,6 +69,7 @@ fn engine() -> Partition {
     let mut engine = Partition::new(Arc::new(policy), settings, 1);
     let attached = Attached {
         at: Timestamp::from_ms(event_time_ms(0, 0)),
+        error_ms: 0,
         stream: Some(1),
         first_available: Some(0),
         backlog: Backlog::Empty,

@@ -104,6 +104,7 @@ fn partition(name: &str, first: u64) -> Desk {
     let mut out = Output::default();
     let attached = Attached {
         at: Timestamp::from_ms(START_MS),
+        error_ms: 0,
         stream: Some(1),
         first_available: Some(0),
         backlog: Backlog::Empty,

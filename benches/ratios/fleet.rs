@@ -139,6 +139,7 @@ pub(crate) fn engine(window_ms: i64) -> Partition {
     let mut engine = Partition::new(Arc::new(policy), settings, 1);
     let attached = Attached {
         at: Timestamp::from_ms(T0_MS),
+        error_ms: 0,
         stream: Some(1),
         first_available: Some(0),
         backlog: Backlog::Empty,

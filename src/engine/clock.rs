@@ -183,7 +183,7 @@ impl PartitionClock {
             return advance;
         }
         let Some(reason) = reason.filter(|_| from > Timestamp::MIN) else { return advance };
-        let gap = Gap { from, until: attached.at, reason };
+        let gap = Gap { from, until: attached.latest(), reason };
         self.declare(gap);
         let (left, from) = (attached.backlog, attached.at);
         self.phase = Phase::CatchUp { attached, left, from, tail: Some(reason) };
@@ -344,7 +344,7 @@ impl PartitionClock {
         }
         self.phase = Phase::Live;
         let mut advance = Advance::default();
-        let until = attached.at.max(self.known_until);
+        let until = attached.latest().max(self.known_until);
         // What others took may be dated anywhere up to the attachment.
         let unplaced = attached.dating == Dating::Receipt || tail == Some(GapReason::Shared);
         let known = if unplaced { from } else { self.known_until };

@@ -111,6 +111,8 @@ pub struct Attached {
     /// Broker time, never later than the truth: of a log, when its end was asked for; of a queue, when the attach was
     /// confirmed.
     pub at: Timestamp,
+    /// How far behind the truth `at` may be: a gap that ends with the attachment ends that much later.
+    pub error_ms: Millis,
     /// Tells one stream from another that took its name (endpoint and creation time, hashed); `None` for queues.
     pub stream: Option<u64>,
     /// The oldest sequence number the log still holds; `None` where there is no log or it is not known.
@@ -119,6 +121,13 @@ pub struct Attached {
     pub backlog: Backlog,
     /// What the messages of this attachment are dated by.
     pub dating: Dating,
+}
+
+impl Attached {
+    /// Broker time at the attachment, never earlier than the truth.
+    pub(crate) fn latest(&self) -> Timestamp {
+        self.at.plus(self.error_ms)
+    }
 }
 
 /// What was waiting when the receiver was attached.

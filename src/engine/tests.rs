@@ -79,6 +79,7 @@ impl Bench {
     pub(crate) fn attach(&mut self, ms: i64, backlog: Backlog) {
         self.attach_as(Attached {
             at: at(ms),
+            error_ms: 0,
             stream: Some(1),
             first_available: Some(0),
             backlog,

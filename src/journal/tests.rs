@@ -118,6 +118,7 @@ impl World {
         };
         let attached = Attached {
             at: at(self.now_ms),
+            error_ms: 0,
             stream: self.has_log.then_some(1),
             first_available: self.has_log.then_some(1),
             backlog,
@@ -367,6 +368,7 @@ fn a_log_that_took_the_place_of_the_snapshots_is_read_again_from_its_beginning()
             desk.blind(BlindReason::LinkDown);
             let attached = Attached {
                 at: at(ms),
+                error_ms: 0,
                 stream: Some(stream),
                 first_available: Some(sequence),
                 backlog: Backlog::Empty,

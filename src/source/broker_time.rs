@@ -34,6 +34,14 @@ impl BrokerTime {
             None => wall.minus(max_error_ms),
         }
     }
+
+    /// How far behind the truth [`BrokerTime::at`] may be. Nothing, if stamps agree with the wall clock: then the last of
+    /// them was fresh. Stamps of a backlog are not.
+    pub fn error_ms(&self, boot_ms: Millis, wall: Timestamp, max_error_ms: Millis) -> Millis {
+        let at = self.at(boot_ms, wall, max_error_ms);
+        let is_stamped = self.best.is_some() && at >= wall.minus(max_error_ms);
+        if is_stamped { 0 } else { wall.plus(max_error_ms).since(at).max(0) }
+    }
 }
 
 fn drift(elapsed_ms: Millis) -> Millis {
@@ -54,5 +62,17 @@ mod tests {
         time.observe(Timestamp::from_ms(10_200), 300); // 100 ms late
         assert_eq!(time.at(300, wall, 0), Timestamp::from_ms(10_290));
         assert_eq!(time.at(1_000_200, wall, 0), Timestamp::from_ms(9_990 + 1_000_200 - 200));
+    }
+
+    #[test]
+    fn without_a_fresh_stamp_the_estimate_may_be_as_far_behind_as_the_wall_clock_is_wrong() {
+        let mut time = BrokerTime::default();
+        let wall = Timestamp::from_ms(1_000_000);
+        assert_eq!(time.error_ms(0, wall, 30_000), 60_000);
+        time.observe(Timestamp::from_ms(900_000), 0); // of a backlog
+        assert_eq!(time.error_ms(0, wall, 30_000), 130_000);
+        time.observe(Timestamp::from_ms(999_000), 0);
+        assert_eq!(time.error_ms(0, wall, 30_000), 0);
+        assert_eq!(time.at(0, wall, 30_000), Timestamp::from_ms(999_000));
     }
 }

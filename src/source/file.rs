@@ -67,6 +67,7 @@ async fn replay(input: Input, dating: Dating, ctx: &SourceContext) -> Result<(),
         attachment: ATTACHMENT,
         attached: Attached {
             at: time.get(),
+            error_ms: 0,
             stream: None,
             first_available: None,
             backlog: Backlog::Endless,

@@ -386,7 +386,7 @@ fn gaps(outcome: &Outcome, partition: usize, from_ms: i64, until_ms: i64) -> Opt
     let bridge_ms = plan.grace_ms.iter().min().copied().unwrap_or(0) - ALLOWANCE_MS;
     let mut latest = None;
     for &(began_ms, ended_ms) in &outcome.unwell[partition] {
-        let (low_ms, high_ms) = (began_ms - 2_500, ended_ms + 2_500);
+        let (low_ms, high_ms) = (began_ms - 2_500, ended_ms + 2_500 + plan.cold_error_ms);
         let inside = times.iter().copied().filter(|ms| (low_ms..high_ms).contains(ms));
         let mut before_ms = low_ms;
         for ms in inside.chain([high_ms]) {

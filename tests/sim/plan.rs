@@ -99,6 +99,8 @@ pub struct Plan {
     pub bridge_ms: i64,
     /// The most that an estimate of broker time lies behind the truth.
     pub error_ms: i64,
+    /// The same before a process has read anything that is stamped.
+    pub cold_error_ms: i64,
     pub window_ms: [i64; 3],
     pub grace_ms: [i64; 3],
     pub first_window_ms: i64,
@@ -114,6 +116,10 @@ impl Plan {
     pub fn new(seed: u64) -> Self {
         let random = &mut Random::new(seed, 1);
         let mut plan = Self::frame(seed, random);
+        if plan.cold_error_ms > 0 {
+            // A broker that is down just while nobody knows the time can't be told from one that is not.
+            (plan.faults.broker_down, plan.faults.other) = (0, 0);
+        }
         let count = plan.kinds.len();
         for index in 0..random.range(2, 6) {
             plan.add_device(index, random);
@@ -154,6 +160,7 @@ impl Plan {
             retention_ms: random.pick(&[8_000, 20_000, 1_000_000, 1_000_000]),
             bridge_ms: grace_ms.iter().copied().min().unwrap_or(500),
             error_ms: random.pick(&[0, 50, 300]),
+            cold_error_ms: Random::new(seed, 3).pick(&[0, 0, 5_000]),
             window_ms,
             grace_ms,
             first_window_ms: random.range(40, 120) * 100,

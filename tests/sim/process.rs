@@ -121,6 +121,8 @@ pub struct Process {
     pub superseded: Option<i64>,
     /// Somebody else writes a journal of its: it ends.
     pub lost: bool,
+    /// It has read something that tells the time of the broker.
+    is_stamped: bool,
     owner: String,
     policy: Arc<Policy>,
     seats: Vec<Seat>,
@@ -139,6 +141,7 @@ impl Process {
             paused_until_ms: 0,
             superseded: None,
             lost: false,
+            is_stamped: false,
             owner,
             policy: Arc::new(outside.plan.policy(scale_percent)),
             seats: Vec::new(),
@@ -342,8 +345,16 @@ impl Process {
         };
         let (stream, first) = (broker.stream, broker.first());
         let shared = broker.other;
+        let (at, error_ms) = match self.is_stamped {
+            true => (outside.broker_time(&mut self.random), 0),
+            false => {
+                let error_ms = outside.plan.cold_error_ms;
+                (at(outside.now_ms - self.random.range(0, error_ms + 1)), error_ms)
+            }
+        };
         let attached = Attached {
-            at: outside.broker_time(&mut self.random),
+            at,
+            error_ms,
             stream: is_log.then_some(stream),
             first_available: is_log.then_some(first),
             backlog,
@@ -376,6 +387,7 @@ impl Process {
         }
         seat.position = Some((position, broker.stream));
         seat.given |= before < position;
+        self.is_stamped |= before < position;
         outside.brokers[index].given = position;
         let broker = &outside.brokers[index];
         let last = broker.last();
@@ -417,6 +429,7 @@ impl Process {
         while room > 0 && broker.unacknowledged.len() < outside.plan.prefetch {
             let Some(stored) = broker.messages.pop_front() else { break };
             seat.delivered += 1;
+            self.is_stamped = true;
             room -= 1;
             broker.unacknowledged.push_back((seat.delivered, stored.index));
             let (attachment, sequence) = (seat.attachment, seat.delivered);

@@ -45,6 +45,7 @@ fn an_empty_partitions_clock_starts_at_its_first_attachment_and_never_goes_back(
 fn attach_queue(bench: &mut Bench, ms: i64, backlog: Backlog) {
     bench.attach_as(Attached {
         at: at(ms),
+        error_ms: 0,
         stream: None,
         first_available: None,
         backlog,
@@ -189,6 +190,7 @@ fn a_device_that_gaps_put_off_time_and_again_counts_as_one_that_can_not_be_judge
 fn a_reset_stream_and_an_aged_out_position_are_gaps_however_fresh_the_log_is() {
     let reset = Attached {
         at: at(2_500),
+        error_ms: 0,
         stream: Some(2),
         first_available: Some(0),
         backlog: Backlog::Empty,
@@ -211,6 +213,7 @@ fn a_reset_stream_and_an_aged_out_position_are_gaps_however_fresh_the_log_is() {
 fn a_queues_clock_stands_until_what_was_ready_has_been_applied() {
     let queue = |dating| Attached {
         at: at(100_000),
+        error_ms: 0,
         stream: None,
         first_available: None,
         backlog: Backlog::Count(2),
@@ -255,6 +258,7 @@ fn a_recorded_file_ends_without_proof_and_its_holes_are_gaps() {
     let mut bench = Bench::new();
     bench.attach_as(Attached {
         at: at(1_000_000),
+        error_ms: 0,
         stream: None,
         first_available: None,
         backlog: Backlog::Endless,
@@ -275,6 +279,7 @@ fn what_is_dated_by_receipt_is_judged_by_proofs_once_they_come() {
     let mut bench = Bench::new();
     let attached = Attached {
         at: at(0),
+        error_ms: 0,
         stream: None,
         first_available: None,
         backlog: Backlog::Empty,

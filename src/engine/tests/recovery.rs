@@ -263,6 +263,7 @@ proptest! {
 fn whoever_was_heard_on_a_queue_whose_clock_never_moved_is_judged_after_a_restart() {
     let queue = |ms: i64| Attached {
         at: at(ms),
+        error_ms: 0,
         stream: None,
         first_available: None,
         backlog: Backlog::Count(1),

@@ -85,7 +85,7 @@ impl Desk {
     pub(super) fn lose(&mut self, attached: Attached, out: &mut Output) {
         let clock = self.engine.clock();
         let from = if clock > Timestamp::MIN { clock } else { attached.at };
-        let gap = Gap { from, until: attached.at, reason: GapReason::AgedOut };
+        let gap = Gap { from, until: attached.latest(), reason: GapReason::AgedOut };
         self.engine.lose(gap);
         out.gaps.push(gap);
         out.changes.push(Change::Gap(gap));

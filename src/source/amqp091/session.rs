@@ -90,8 +90,10 @@ impl Feed {
     /// Announces an attachment, and whether it can be observed.
     async fn announce(&mut self, receiver: &Receiver) -> Result<(), Over> {
         self.attachment += 1;
+        let asked = receiver.asked.unwrap_or_else(now);
         let attached = Attached {
-            at: self.time.at(receiver.asked.unwrap_or_else(now)),
+            at: self.time.at(asked),
+            error_ms: self.time.error_ms(asked),
             stream: None,
             first_available: receiver.first_available,
             backlog: receiver.backlog,

@@ -70,6 +70,13 @@ impl QueueTime {
         }
     }
 
+    /// How far behind the truth [`QueueTime::at`] may be.
+    pub(super) fn error_ms(&self, now: Now) -> Millis {
+        let of_stamps =
+            |stamps: &Stamps| stamps.seen.error_ms(now.boot_ms, now.wall, self.max_error_ms);
+        self.stamps.as_ref().map_or(0, of_stamps)
+    }
+
     /// The time at `now`, never later than the truth as far as stamps tell it.
     pub(super) fn at(&self, now: Now) -> Timestamp {
         match &self.stamps {

@@ -54,6 +54,14 @@ impl QueueClock {
         }
     }
 
+    /// How far behind the truth [`QueueClock::now`] may be.
+    pub(super) fn error_ms(&self) -> Millis {
+        match self {
+            Self::Own { .. } => 0,
+            Self::Stamped { clock, .. } => clock.error_ms(),
+        }
+    }
+
     /// The time, never later than the truth as far as stamps tell it.
     pub(super) fn now(&self) -> Timestamp {
         match self {

@@ -67,6 +67,7 @@ impl Feed {
             attachment: self.attachment,
             attached: Attached {
                 at,
+                error_ms: self.clock.error_ms(),
                 stream: None,
                 first_available: None,
                 backlog: Backlog::Empty,

@@ -29,6 +29,11 @@ impl BrokerClock {
         self.lock().at(clock::boot_ms(), clock::wall(), self.max_error_ms)
     }
 
+    /// How far behind the truth [`BrokerClock::now`] may be.
+    pub fn error_ms(&self) -> Millis {
+        self.lock().error_ms(clock::boot_ms(), clock::wall(), self.max_error_ms)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BrokerTime> {
         self.time.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -169,6 +169,7 @@ impl Partition {
         self.stream = Some(shared.stream);
         let attached = Attached {
             at: asked_at,
+            error_ms: shared.clock.error_ms(),
             stream: Some(shared.stream.wrapping_add(self.resets)),
             first_available: Some(properties.begin),
             backlog: plan.backlog,

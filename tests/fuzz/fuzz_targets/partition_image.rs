@@ -49,6 +49,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut out = Output::default();
     let attached = Attached {
         at: NOW,
+        error_ms: 0,
         stream: Some(1),
         first_available: None,
         backlog: Backlog::Empty,

@@ -46,6 +46,7 @@ impl Play {
         let policy = Arc::new(service::policy(options));
         let attached = Attached {
             at: options.start,
+            error_ms: 0,
             stream: Some(1),
             first_available: Some(0),
             backlog: Backlog::Empty,

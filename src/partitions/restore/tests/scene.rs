@@ -140,6 +140,7 @@ impl Scene {
         };
         let attached = Attached {
             at: at(self.now_ms),
+            error_ms: 0,
             stream: self.has_log.then_some(1),
             first_available: self.has_log.then_some(1),
             backlog,

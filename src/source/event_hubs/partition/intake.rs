@@ -135,6 +135,7 @@ impl Intake<'_> {
         *attachment += 1;
         let attached = Attached {
             at: asked_at,
+            error_ms: self.shared.clock.error_ms(),
             stream: Some(self.shared.stream.wrapping_add(*resets)),
             first_available: Some(sequence),
             backlog: Backlog::UpTo(properties.last.max(sequence)),
