@@ -15,7 +15,7 @@ use crate::alert::{self, Alert, Origin};
 use crate::engine::rules::Policy;
 use crate::engine::{
     Attached, Backlog, BlindReason, Change, ClockSettings, Facts, ForeignClocks, Identity,
-    IdentityRef, Message, Millis, Output, Partition, PartitionId, Proof, Reply, Timestamp,
+    IdentityRef, Message, Millis, Output, Partition, PartitionId, Proof, Reply, Sighted, Timestamp,
     Transition,
 };
 
@@ -255,6 +255,18 @@ impl Desk {
         now: Moment,
         out: &mut Output,
     ) -> Read {
+        self.read_sighted(message, None, budget, now, out)
+    }
+
+    /// The same; `sighted` is what was seen of its identity when it was looked ahead at.
+    pub fn read_sighted(
+        &mut self,
+        message: &Message<'_>,
+        sighted: Option<&Sighted<'_>>,
+        budget: usize,
+        now: Moment,
+        out: &mut Output,
+    ) -> Read {
         if self.absorbed(message, now, out) {
             return Read::Absorbed;
         }
@@ -267,7 +279,7 @@ impl Desk {
         if !fired {
             return Read::MoreToFire;
         }
-        self.engine.apply(message, out);
+        self.engine.apply_sighted(message, sighted, out);
         self.prepared = false;
         self.applied = Some(message.sequence);
         self.after_call(now, out);
