@@ -56,8 +56,9 @@ impl Partition {
             match self.next_tick().filter(|&tick| tick <= goal_tick) {
                 Some(tick) => self.begin(tick),
                 None => {
-                    // Nothing stands there.
-                    self.shards.iter_mut().for_each(|shard| drop(shard.wheel.take(goal_tick)));
+                    for shard in &mut self.shards {
+                        let _nothing_stands_there = shard.wheel.take(goal_tick);
+                    }
                     self.clock.set(goal);
                     self.goal = None;
                     return true;
