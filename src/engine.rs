@@ -1,10 +1,12 @@
 //! PURE. Decides which identities are alive: clock, last-seen table, timer wheel, rules, lifecycle.
 //! No tokio, I/O, clock, randomness, logs or metrics; time is an argument, effects are values.
 
+mod agenda;
 mod beside;
 pub mod change;
 pub mod clock;
 pub mod facts;
+mod fire;
 mod guests;
 mod hold;
 pub mod identity;
@@ -41,7 +43,7 @@ pub use facts::Facts;
 pub use identity::{Identity, IdentityRef};
 pub use image::ImageError;
 pub use look::Known;
-pub use look_ahead::LOOK_AHEAD;
+pub use look_ahead::{Ahead, LOOK_AHEAD, Sighted};
 pub use partition::{Outlook, Partition, Stats};
 pub use placement::{Audience, ForeignClock, ForeignClocks, News, PartitionId, Reply, Tiding};
 pub use shard::Output;

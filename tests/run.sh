@@ -107,6 +107,7 @@ else
     section "campaigns" campaigns
     section "demo, as in the README" cargo run --locked --release -- demo --devices 300 --interval 500ms --window 2s --duration 15s --json
     section "memory of a million devices" cargo bench --locked --bench memory
+    section "ratios" cargo bench --locked --bench ratios
     section "start with a million devices" cargo bench --locked --bench restore
     section "image" bash tests/image.sh
     if [ -e tests/fuzz.sh ]; then

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lastseen::engine::rules::{Policy, ProofOfLife, Terms};
 use lastseen::engine::{
     Attached, Backlog, ClockSettings, Dating, Generation, IdentityRef, Message, Output, Partition,
-    Signal, SignalKind, Timestamp,
+    Sighted, Signal, SignalKind, Timestamp,
 };
 
 use crate::measure::Dice;
@@ -172,8 +172,13 @@ pub(crate) fn message(id: &str, beat: u64, devices: u64) -> Message<'_> {
 }
 
 /// As a partition's worker does it: everything that a message makes due is fired before it is applied.
-pub(crate) fn apply(engine: &mut Partition, message: &Message<'_>, out: &mut Output) {
+pub(crate) fn apply(
+    engine: &mut Partition,
+    message: &Message<'_>,
+    sighted: Option<&Sighted<'_>>,
+    out: &mut Output,
+) {
     engine.prepare(message, out);
     while !engine.fire(4_096, out) {}
-    engine.apply(message, out);
+    engine.apply_sighted(message, sighted, out);
 }

@@ -9,6 +9,8 @@ use super::table::Slot;
 
 /// Parts of an index that are in use at most, in tenths: beyond, probes grow long.
 const MAX_FULL_TENTHS: usize = 8;
+/// Steps after which nine of ten looks have ended.
+const USUAL_STEPS: usize = 4;
 /// Places of the smallest index.
 const MIN_PLACES: usize = 16;
 
@@ -46,10 +48,13 @@ impl Index {
         None
     }
 
-    /// What stands where a hash begins to look: reading it brings the line into the cache.
+    /// What stands where a hash begins to look, and where most looks have ended: reading both brings their lines into the
+    /// cache.
     #[inline]
     pub(crate) fn touch(&self, hash: u64) -> u64 {
-        self.places.get(self.home(tag(hash))).copied().unwrap_or(0)
+        let home = self.home(tag(hash));
+        let at = |place: usize| self.places.get(place).copied().unwrap_or(0);
+        at(home).wrapping_add(at(home + USUAL_STEPS))
     }
 
     /// Adds a slot that is not there yet.

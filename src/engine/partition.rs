@@ -8,11 +8,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::agenda::Agenda;
 use super::change::Change;
 use super::clock::{Advance, ClockSettings, PartitionClock};
+use super::fire::Visits;
 use super::identity::IdentityRef;
 use super::key::Key;
-use super::look_ahead::LOOK_AHEAD;
+use super::look_ahead::Sighted;
 use super::placement::{Audience, ForeignClock, ForeignClocks, News, PartitionId, Reply, Tiding};
 use super::route::RouteWitness;
 use super::rules::Policy;
@@ -20,7 +22,7 @@ use super::shard::{Context, Output, Shard};
 use super::signal::{Attached, BlindReason, Gap, Message, Proof, Signal, SignalKind};
 use super::table::{State, flag};
 use super::time::Timestamp;
-use super::timers::{Decision, tick_of};
+use super::timers::tick_of;
 
 /// Identities of a shard before it is split in two: a rehash of that many takes some 10 ms.
 pub const MAX_SHARD_IDENTITIES: usize = 262_144;
@@ -51,15 +53,15 @@ pub struct Partition {
     /// When other partitions of the same source were last heard of anybody of the hub.
     pub(super) heard_elsewhere: Option<Timestamp>,
     /// The clock is on its way by a proof, and not because of a message.
-    by_proof: bool,
+    pub(super) by_proof: bool,
     /// A verdict is due by proof that may be the route's fault: the clock stands until somebody is heard.
     pub(super) is_held: bool,
     /// Where the clock is on its way to.
     pub(super) goal: Option<Timestamp>,
-    /// Decisions of the tick that is being fired, in order, and the next one.
-    pub(super) decisions: Vec<(usize, Decision)>,
-    pub(super) next_decision: usize,
-    found: Vec<u32>,
+    /// Decisions of the tick that is being fired.
+    pub(super) agenda: Agenda,
+    /// What the wheels held at that tick and is not yet visited.
+    pub(super) visits: Visits,
     pub(super) capacity: usize,
     pub(super) max_shards: usize,
     keeps_messages: bool,
@@ -119,9 +121,8 @@ impl Partition {
             by_proof: false,
             is_held: false,
             goal: None,
-            decisions: Vec::new(),
-            next_decision: 0,
-            found: Vec::new(),
+            agenda: Agenda::default(),
+            visits: Visits::default(),
             capacity: MAX_SHARD_IDENTITIES,
             max_shards: MAX_SHARDS,
             keeps_messages: false,
@@ -179,52 +180,25 @@ impl Partition {
         self.advance(advance, out);
     }
 
-    /// Fires what is due, in the order of deadlines, at most `budget` decisions. Returns true when nothing is left and the
-    /// clock stands where it was to go.
-    pub fn fire(&mut self, budget: usize, out: &mut Output) -> bool {
-        let Some(goal) = self.goal else { return true };
-        let tick_ms = self.clock.settings().tick_ms;
-        let mut left = budget;
-        loop {
-            while self.next_decision < self.decisions.len() {
-                if left == 0 {
-                    return false;
-                }
-                let (shard, decision) = self.decisions[self.next_decision];
-                if self.by_proof && self.may_be_the_routes(shard, decision) {
-                    self.is_held = true;
-                    return true;
-                }
-                self.is_held = false;
-                self.next_decision += 1;
-                if self.with_shard(shard, |shard, context| shard.decide(decision, context, out)) {
-                    left -= 1;
-                }
-            }
-            let goal_tick = tick_of(goal, tick_ms);
-            match self.next_tick().filter(|&tick| tick <= goal_tick) {
-                Some(tick) => self.collect(tick),
-                None => {
-                    for shard in &mut self.shards {
-                        shard.wheel.take(goal_tick, &mut self.found);
-                    }
-                    self.clock.set(goal);
-                    self.goal = None;
-                    return true;
-                }
-            }
-        }
-    }
-
     /// Applies a message that was prepared, after everything it made due was fired.
     pub fn apply(&mut self, message: &Message<'_>, out: &mut Output) {
+        self.apply_sighted(message, None, out);
+    }
+
+    /// The same; `sighted` is what [`Partition::look_ahead`] has seen of the message's identity.
+    pub fn apply_sighted(
+        &mut self,
+        message: &Message<'_>,
+        sighted: Option<&Sighted<'_>>,
+        out: &mut Output,
+    ) {
         debug_assert!(
             self.goal.is_none() || self.is_held,
             "a message may be applied only after fire() has returned true"
         );
         if let (Some(signal), Some(at)) = (&message.signal, message.event_time) {
-            match self.hub_number(signal.identity.hub) {
-                Some(hub) => self.apply_signal(hub, signal, at, message.sequence, out),
+            match sighted.copied().or_else(|| self.unsighted(signal.identity)) {
+                Some(sighted) => self.apply_signal(&sighted, signal, at, message.sequence, out),
                 None => out.not_admitted += 1,
             }
         }
@@ -232,9 +206,16 @@ impl Partition {
         self.advance(advance, out);
     }
 
+    /// `None`: there is no room for its hub.
+    fn unsighted<'a>(&mut self, identity: IdentityRef<'a>) -> Option<Sighted<'a>> {
+        let hub = self.hub_number(identity.hub)?;
+        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        Some(Sighted { key, slot: None })
+    }
+
     fn apply_signal(
         &mut self,
-        hub: u16,
+        sighted: &Sighted<'_>,
         signal: &Signal<'_>,
         at: Timestamp,
         sequence: i64,
@@ -243,15 +224,15 @@ impl Partition {
         if self.clock.clock() == Timestamp::MIN {
             self.start_wheels(at);
         }
-        let Signal { identity, .. } = signal;
-        let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+        let Sighted { key, .. } = sighted;
         let hash = key.device_hash();
-        self.route.heard(hub, hash, at);
+        self.route.heard(key.hub, hash, at);
         let index = self.shard_of(hash);
-        let is_beat = matches!(signal.kind, SignalKind::Telemetry) && identity.module.is_none();
+        let is_beat =
+            matches!(signal.kind, SignalKind::Telemetry) && signal.identity.module.is_none();
         if is_beat
             && !self.keeps_messages
-            && self.shards[index].beat(&key, signal, at, sequence, &self.policy)
+            && self.shards[index].beat(sighted, signal, at, sequence, &self.policy)
         {
             return;
         }
@@ -259,9 +240,9 @@ impl Partition {
             self.shards.len() >= self.max_shards && self.shards[index].table.len() >= self.capacity;
         self.with_shard(index, |shard, context| {
             let context = Context { full, ..context };
-            let created = shard.apply(&key, signal, at, sequence, context, out);
+            let created = shard.apply(key, signal, at, sequence, context, out);
             let registry = matches!(signal.kind, SignalKind::Created | SignalKind::Deleted);
-            let changed = registry.then(|| shard.table.find(&key)).flatten();
+            let changed = registry.then(|| shard.table.find(key)).flatten();
             for slot in created.into_iter().chain([changed]).flatten() {
                 let identity = shard.identity(slot, context.hubs);
                 let facts = shard.facts(slot);
@@ -391,45 +372,12 @@ impl Partition {
         }
     }
 
-    /// Visits everything that stands at `tick`, and puts what has to be decided into order.
-    fn collect(&mut self, tick: u64) {
-        let tick_ms = self.clock.settings().tick_ms;
-        let at = i64::try_from(tick).unwrap_or(i64::MAX).saturating_mul(tick_ms);
-        self.clock.set(Timestamp::from_ms(at));
-        self.decisions.clear();
-        self.next_decision = 0;
-        let mut found = std::mem::take(&mut self.found);
-        let mut decisions = Vec::new();
-        for index in 0..self.shards.len() {
-            found.clear();
-            self.shards[index].wheel.take(tick, &mut found);
-            for some in found.chunks(LOOK_AHEAD) {
-                self.with_shard(index, |shard, context| {
-                    shard.visit_all(some, tick, context, &mut decisions);
-                });
-            }
-            self.decisions.extend(decisions.drain(..).map(|decision| (index, decision)));
-        }
-        found.clear();
-        self.found = found;
-        let shards = &self.shards;
-        self.decisions.sort_by(|(shard_a, a), (shard_b, b)| {
-            a.deadline.cmp(&b.deadline).then_with(|| {
-                shards[*shard_a].table.compare_ids(a.slot, &shards[*shard_b].table, b.slot)
-            })
-        });
-    }
-
     /// Before the clock has moved for the first time, the wheels begin where the log does.
     fn start_wheels(&mut self, at: Timestamp) {
         let tick = tick_of(at, self.clock.settings().tick_ms);
         for shard in self.shards.iter_mut().filter(|shard| shard.wheel.now() == 0) {
             shard.wheel = super::wheel::Wheel::new(tick);
         }
-    }
-
-    fn next_tick(&self) -> Option<u64> {
-        self.shards.iter().filter_map(|shard| shard.wheel.next_tick()).min()
     }
 
     pub(super) fn with_shard<T>(

@@ -7,6 +7,7 @@ use super::change::Change;
 use super::facts::{Facts, Life};
 use super::identity::Identity;
 use super::key::Key;
+use super::look_ahead::Sighted;
 use super::rules::{Policy, ProofOfLife, Terms};
 use super::signal::{Generation, Signal, SignalKind};
 use super::table::{Slot, State, Table, flag};
@@ -94,13 +95,14 @@ impl Shard {
     #[inline]
     pub(crate) fn beat(
         &mut self,
-        key: &Key<'_>,
+        sighted: &Sighted<'_>,
         signal: &Signal<'_>,
         at: Timestamp,
         sequence: i64,
         policy: &Policy,
     ) -> bool {
-        let Some(slot) = self.table.find(key) else { return false };
+        let Sighted { key, slot } = sighted;
+        let Some(slot) = self.table.find_again(key, *slot) else { return false };
         let record = self.table.record_mut(slot);
         let terms = policy.terms_at(record.rule);
         proves_life(terms.proof_of_life, signal.conditions)
@@ -395,7 +397,7 @@ impl Shard {
     }
 
     /// Takes a record over from a shard that is being split.
-    pub(crate) fn adopt(&mut self, old: &mut Self, slot: Slot, context: Context<'_>) {
+    pub(crate) fn adopt(&mut self, old: &mut Self, slot: Slot, context: Context<'_>) -> Slot {
         let record = *old.table.record(slot);
         let own = self.table.insert(&old.table.key(slot), record.rule);
         self.table.record_mut(own).take_over(&record);
@@ -403,6 +405,7 @@ impl Shard {
         self.unjudgeable += u64::from(record.flags & flag::UNJUDGEABLE != 0);
         old.beside.move_to(slot, &mut self.beside, own);
         self.arm_next(own, context);
+        own
     }
 
     /// Finds the modules of each device, after a split.

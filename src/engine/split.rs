@@ -23,10 +23,13 @@ impl Partition {
         let mut old =
             std::mem::replace(&mut self.shards[index], Shard::new(self.hasher.clone(), tick));
         self.shards.push(Shard::new(self.hasher.clone(), tick));
+        let mut places = Vec::new();
         for slot in old.table.slots() {
             let home = self.shard_of(old.table.key(slot).device_hash());
-            self.with_shard(home, |shard, context| shard.adopt(&mut old, slot, context));
+            let own = self.with_shard(home, |shard, context| shard.adopt(&mut old, slot, context));
+            places.push((slot, (home, own)));
         }
+        self.agenda.follow(index, &places);
         self.shards[index].link_modules();
         self.shards[sibling].link_modules();
     }

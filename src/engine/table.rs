@@ -115,6 +115,13 @@ impl Table {
         self.index.find(key.hash(), |slot| self.matches(slot, key))
     }
 
+    /// The same, for whom it was already looked: `probably` is where it stood then.
+    #[inline]
+    pub(crate) fn find_again(&self, key: &Key<'_>, probably: Option<Slot>) -> Option<Slot> {
+        let is_still = |slot: &Slot| *slot < self.records.len() && self.matches(*slot, key);
+        probably.filter(is_still).or_else(|| self.find(key))
+    }
+
     /// The slot that is probably of the key with this hash: the first that fits. Reads only the index.
     #[inline]
     pub(crate) fn candidate(&self, hash: u64) -> Option<Slot> {
@@ -127,17 +134,18 @@ impl Table {
         self.index.touch(hash)
     }
 
-    /// Reads a record; gives where the rest of its id stands, if there is more.
+    /// Reads a record; gives where the rest of its id stands and how long it is, if there is more.
     #[inline]
-    pub(crate) fn touch_record(&self, slot: Slot) -> Option<u32> {
+    pub(crate) fn touch_record(&self, slot: Slot) -> Option<(u32, u32)> {
         let record = self.record(slot);
-        (record.tail_bytes() > 0).then_some(record.tail_at)
+        let bytes = u32::try_from(record.tail_bytes()).ok().filter(|&bytes| bytes > 0)?;
+        Some((record.tail_at, bytes))
     }
 
-    /// Reads the beginning of the rest of an id.
+    /// Reads both ends of the rest of an id.
     #[inline]
-    pub(crate) fn touch_tail(&self, at: u32) -> u64 {
-        self.arena.touch(at).into()
+    pub(crate) fn touch_tail(&self, (at, bytes): (u32, u32)) -> u64 {
+        u64::from(self.arena.touch(at)) + u64::from(self.arena.touch(at + bytes - 1))
     }
 
     #[inline]
@@ -246,8 +254,8 @@ impl Table {
             return alike;
         }
         let [device, module] = key.tail();
-        let stored = self.tail(record);
-        stored.starts_with(device) && stored[device.len()..] == *module
+        let (stored_device, stored_module) = self.tail(record).split_at(device.len());
+        same_bytes(stored_device, device) && same_bytes(stored_module, module)
     }
 
     #[inline]
@@ -269,6 +277,18 @@ impl Table {
         self.arena = arena;
         self.dead_bytes = 0;
     }
+}
+
+/// Whether both are the same. They are short: comparing them takes less than the call of a library would, which for an empty
+/// text reads from an address that is none, and that takes as long as several misses of the cache.
+#[inline]
+fn same_bytes(a: &[u8], b: &[u8]) -> bool {
+    let ((words, rest), (other_words, other_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let is_same_word =
+        |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b);
+    a.len() == b.len()
+        && words.iter().zip(other_words).all(is_same_word)
+        && rest.iter().zip(other_rest).all(|(a, b)| a == b)
 }
 
 impl Record {

@@ -100,11 +100,12 @@ impl Bench {
             append_time: Some(at(event_ms)),
             signal,
         };
-        // Changes nothing, so it may be called any time.
-        self.engine.look_ahead(message.signal.iter().map(|signal| signal.identity));
+        // What is fired after it does not spoil what it has seen.
+        let identities = message.signal.iter().map(|signal| Some(signal.identity));
+        let ahead = self.engine.look_ahead(identities);
         self.engine.prepare(&message, &mut self.out);
         self.fire();
-        self.engine.apply(&message, &mut self.out);
+        self.engine.apply_sighted(&message, ahead.get(0), &mut self.out);
         self.fire();
     }
 

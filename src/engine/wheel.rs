@@ -24,6 +24,10 @@ struct Block {
     next: u32,
 }
 
+/// Timers of a tick that has passed, on their way out of the wheel.
+#[derive(Debug)]
+pub(crate) struct Taken(u32);
+
 /// The ring. Ticks are absolute and grow.
 #[derive(Clone, Debug)]
 pub(crate) struct Wheel {
@@ -97,25 +101,29 @@ impl Wheel {
         None
     }
 
-    /// Moves on to `tick`, which must not skip an occupied one, and moves the timers found there into `found`.
-    pub(crate) fn take(&mut self, tick: u64, found: &mut Vec<u32>) {
+    /// Moves on to `tick`, which must not skip an occupied one. The timers found there are [`Wheel::unload`]ed.
+    pub(crate) fn take(&mut self, tick: u64) -> Taken {
         debug_assert!(
             self.next_tick().is_none_or(|next| next >= tick),
             "an occupied tick was skipped"
         );
         if tick <= self.now {
-            return;
+            return Taken(NIL);
         }
         self.now = tick;
         let slot = slot(tick);
-        let mut index = std::mem::replace(&mut self.heads[slot], NIL);
         self.occupied[slot / 64] &= !(1 << (slot % 64));
-        while index != NIL {
-            let block = &mut self.blocks[index as usize];
+        Taken(std::mem::replace(&mut self.heads[slot], NIL))
+    }
+
+    /// Moves timers of what was taken into `found`, until it holds `most` or a few more, or nothing is left.
+    pub(crate) fn unload(&mut self, taken: &mut Taken, most: usize, found: &mut Vec<u32>) {
+        while found.len() < most
+            && let Some(block) = self.blocks.get_mut(taken.0 as usize)
+        {
             found.extend_from_slice(&block.timers[..block.used as usize]);
             let next = std::mem::replace(&mut block.next, self.free);
-            self.free = index;
-            index = next;
+            self.free = std::mem::replace(&mut taken.0, next);
         }
     }
 
@@ -150,7 +158,8 @@ mod tests {
                 assert_eq!(wheel.arm(7, now + ahead), now + ahead);
                 assert_eq!(wheel.next_tick(), Some(now + ahead), "{now} + {ahead}");
                 let mut found = Vec::new();
-                wheel.take(now + ahead, &mut found);
+                let mut taken = wheel.take(now + ahead);
+                wheel.unload(&mut taken, usize::MAX, &mut found);
                 assert_eq!((found, wheel.next_tick()), (vec![7], None));
             }
         }
@@ -192,7 +201,8 @@ mod tests {
         fn advance(&mut self, wheel: &mut Wheel, to: u64) {
             let mut found = Vec::new();
             while let Some(tick) = wheel.next_tick().filter(|&tick| tick <= to) {
-                wheel.take(tick, &mut found);
+                let mut taken = wheel.take(tick);
+                wheel.unload(&mut taken, usize::MAX, &mut found);
                 found.sort_unstable();
                 for timer in found.drain(..) {
                     if self.armed.get(&timer) != Some(&tick) {
@@ -211,7 +221,8 @@ mod tests {
                     }
                 }
             }
-            wheel.take(to, &mut found);
+            let mut taken = wheel.take(to);
+            wheel.unload(&mut taken, usize::MAX, &mut found);
             assert!(found.is_empty());
         }
     }

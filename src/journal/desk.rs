@@ -15,7 +15,8 @@ use crate::alert::{self, Alert, Origin};
 use crate::engine::rules::Policy;
 use crate::engine::{
     Attached, Backlog, BlindReason, Change, ClockSettings, ForeignClocks, Identity, IdentityRef,
-    Message, Millis, News, Output, Partition, PartitionId, Proof, Reply, Timestamp, Transition,
+    Message, Millis, News, Output, Partition, PartitionId, Proof, Reply, Sighted, Timestamp,
+    Transition,
 };
 
 mod recovery;
@@ -257,6 +258,18 @@ impl Desk {
         now: Moment,
         out: &mut Output,
     ) -> Read {
+        self.read_sighted(message, None, budget, now, out)
+    }
+
+    /// The same; `sighted` is what was seen of its identity when it was looked ahead at.
+    pub fn read_sighted(
+        &mut self,
+        message: &Message<'_>,
+        sighted: Option<&Sighted<'_>>,
+        budget: usize,
+        now: Moment,
+        out: &mut Output,
+    ) -> Read {
         if self.absorbed(message, now, out) {
             return Read::Absorbed;
         }
@@ -272,7 +285,7 @@ impl Desk {
         if !fired {
             return Read::MoreToFire;
         }
-        self.engine.apply(message, out);
+        self.engine.apply_sighted(message, sighted, out);
         self.prepared = false;
         self.applied = Some(message.sequence);
         self.after_call(now, out);

@@ -111,9 +111,9 @@ impl BatchProgress {
         let mut desk = shared.desk();
         let identities = some
             .iter()
-            .filter_map(|(delivery, decoded)| Some(message(delivery, decoded).signal?.identity));
-        std::hint::black_box(desk.engine().look_ahead(identities));
-        for (delivery, decoded) in &some {
+            .map(|(delivery, decoded)| Some(message(delivery, decoded).signal?.identity));
+        let ahead = desk.engine().look_ahead(identities);
+        for (place, (delivery, decoded)) in some.iter().enumerate() {
             if desk.book().is_full() {
                 return Pause::Full;
             }
@@ -122,7 +122,7 @@ impl BatchProgress {
             if desk.was_refused(delivery.sequence) {
                 message = place_of(delivery);
             }
-            match desk.read(&message, FIRE_BUDGET, now, out) {
+            match desk.read_sighted(&message, ahead.get(place), FIRE_BUDGET, now, out) {
                 Read::MoreToFire => return Pause::MoreToFire,
                 Read::Absorbed => {}
                 Read::Applied => {
