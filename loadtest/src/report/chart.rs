@@ -18,7 +18,7 @@ const RIGHT: f64 = 20.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 40.0;
 const GRID_LINES: u32 = 4;
-const BARS: u64 = 40;
+const BARS: u8 = 40;
 
 /// Writes `heartbeats.svg`, `memory.svg`, `processor.svg` and `delay.svg` into a folder.
 pub(crate) fn draw(folder: &Path, measured: &Measured, verdict: &Verdict) -> anyhow::Result<()> {
@@ -84,31 +84,33 @@ fn lines(title: &str, unit: &str, points: &[(f64, f64)]) -> String {
     frame(title, &format!("{} {unit}", label(end)), "0", top, &line)
 }
 
+/// One bar for each of equal spans from the least to the greatest.
 fn bars(title: &str, delays: &Histogram<u64>) -> String {
-    let width = (delays.max() / BARS + 1).max(1);
-    let counts: Vec<u64> =
-        delays.iter_linear(width).map(|bar| bar.count_since_last_iteration()).collect();
-    let top = round_up(float(counts.iter().copied().max().unwrap_or(1).max(1)));
-    let step = (WIDTH - LEFT - RIGHT) / float(u64::try_from(counts.len()).unwrap_or(1).max(1));
-    let mut drawn = String::new();
-    let mut left = LEFT;
-    for count in &counts {
-        left += step;
-        if *count == 0 {
-            continue;
+    let (least, greatest) = if delays.is_empty() { (0, 0) } else { (delays.min(), delays.max()) };
+    let span = (greatest - least) / u64::from(BARS) + 1;
+    let mut counts = [0_u64; BARS as usize];
+    for value in delays.iter_recorded() {
+        let bar = usize::try_from(value.value_iterated_to().saturating_sub(least) / span);
+        if let Some(count) = bar.ok().and_then(|bar| counts.get_mut(bar)) {
+            *count += value.count_since_last_iteration();
         }
-        let y = up(float(*count) / top);
-        let height = up(0.0) - y;
-        // Writing to a string never fails.
-        let _written = write!(
-            drawn,
-            "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height:.1}\" fill=\"#1f6feb\"/>",
-            left - step,
-            step * 0.9
-        );
     }
-    let end = width * u64::try_from(counts.len()).unwrap_or(0);
-    frame(title, &format!("{} ms", grouped(end)), "0", top, &drawn)
+    let top = round_up(float(counts.into_iter().max().unwrap_or(0).max(1)));
+    let mut drawn = String::new();
+    for (left, count) in (0..BARS).map(|bar| across(f64::from(bar) / f64::from(BARS))).zip(counts) {
+        if count > 0 {
+            let y = up(float(count) / top);
+            // Writing to a string never fails.
+            let _written = write!(
+                drawn,
+                "<rect x=\"{left:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#1f6feb\"/>",
+                (WIDTH - LEFT - RIGHT) / f64::from(BARS) * 0.9,
+                up(0.0) - y
+            );
+        }
+    }
+    let end = least + span * u64::from(BARS);
+    frame(title, &format!("{} ms", grouped(end)), &grouped(least), top, &drawn)
 }
 
 fn across(share: f64) -> f64 {
@@ -173,11 +175,11 @@ mod tests {
     fn a_histogram_has_a_bar_for_each_step_and_may_be_empty() {
         let mut delays = Histogram::new(3).unwrap();
         assert!(!bars("Delay", &delays).contains("fill=\"#1f6feb\""));
-        for ms in [0, 1_000, 1_000, 1_100] {
+        for ms in [900, 1_000, 1_000, 1_100] {
             delays.record(ms).unwrap();
         }
         let chart = bars("Delay", &delays);
         assert!(chart.matches("#1f6feb").count() == 3, "{chart}");
-        assert!(chart.contains(">2<"), "the highest bar is labelled: {chart}");
+        assert!(chart.contains(">900<") && chart.contains(">1,140 ms<"), "{chart}");
     }
 }
