@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use lastseen::clock::Stopwatch;
+use lastseen::devhub::hub::Hub;
 use lastseen::engine::{Millis, Timestamp};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -94,6 +95,8 @@ pub(crate) struct Fleet {
     watch: Stopwatch,
     started: Timestamp,
     pace: Pace,
+    /// Where it sends, if that is the embedded hub.
+    hub: Option<Hub>,
     sender: Option<JoinHandle<anyhow::Result<()>>>,
     _stop: DropGuard,
 }
@@ -107,13 +110,14 @@ impl Fleet {
     ) -> anyhow::Result<Self> {
         let started = watch.now().plus(START_IN_MS);
         let pace = Pace::new(Plan::new(profile, seed, started))?;
-        let stop = CancellationToken::new();
+        let (hub, stop) = (carrier.hub(), CancellationToken::new());
         let sender = tokio::spawn(pace.clone().keep(carrier, watch, stop.clone()));
         Ok(Self {
             profile: profile.clone(),
             watch,
             started,
             pace,
+            hub,
             sender: Some(sender),
             _stop: stop.drop_guard(),
         })
@@ -150,16 +154,17 @@ impl Fleet {
         }
     }
 
-    /// Sends as much as is taken. Says how many heartbeats that were in a second, and what one cost in processor time.
+    /// Sends as much as is taken. Says how many heartbeats were taken in a second, and what one cost in processor time.
     pub(crate) async fn flood(&mut self, watcher: &mut impl Watcher) -> anyhow::Result<(u64, u64)> {
+        let hub = self.hub.clone().context("only the embedded hub knows how much was taken")?;
         let span_ms = self.profile.flood_ms.unsigned_abs().max(1);
-        let before = self.sample(watcher)?;
+        let (before, taken_before) = (self.sample(watcher)?, hub.counts().delivered);
         self.pace.rush(true);
         tokio::time::sleep(Duration::from_millis(span_ms)).await;
-        let after = self.sample(watcher)?;
+        let (after, taken) = (self.sample(watcher)?, hub.counts().delivered);
         self.pace.rush(false);
         self.check(watcher).await?;
-        let heartbeats = after.heartbeats - before.heartbeats;
+        let heartbeats = taken.saturating_sub(taken_before);
         let took_ms = (after.at_ms - before.at_ms).unsigned_abs().max(1);
         let cpu_ns = after.vitals.cpu_ns.saturating_sub(before.vitals.cpu_ns);
         Ok((heartbeats * 1_000 / took_ms, cpu_ns / heartbeats.max(1)))

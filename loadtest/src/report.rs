@@ -162,7 +162,9 @@ impl Report {
             ),
         );
         lines.add("silences", self.silences());
-        lines.add("delay", self.delay());
+        if self.told > 0 {
+            lines.add("delay", self.delay());
+        }
         if let Some(ms) = self.restart_to_ready_ms {
             lines.add("restart", format!("ready {} ms after SIGKILL", grouped(ms.unsigned_abs())));
         }

@@ -43,7 +43,7 @@ impl RabbitQueue {
             format!("name: load, hub: load, uri_file: {secret_file}, event_time: trusted_header");
         let entry = match self.kind {
             SourceKind::Amqp10 => format!(
-                "{{ {common}, type: amqp10, address: /amq/queue/{QUEUE}, sole_consumer: true }}"
+                "{{ {common}, type: amqp10, address: /amq/queue/{QUEUE}, sole_consumer: true, lock: 0s }}"
             ),
             SourceKind::Hub | SourceKind::RabbitQueue | SourceKind::RabbitStream => format!(
                 "{{ {common}, type: amqp091, queue: {QUEUE}, queue_type: {} }}",

@@ -51,12 +51,17 @@ pub(crate) fn draw(folder: &Path, measured: &Measured, verdict: &Verdict) -> any
 }
 
 fn rate(before: &Sample, after: &Sample) -> f64 {
-    float(after.heartbeats - before.heartbeats) / (seconds(after) - seconds(before))
+    float(after.heartbeats - before.heartbeats) / apart(before, after)
 }
 
 fn share(before: &Sample, after: &Sample) -> f64 {
     let cpu_s = float(after.vitals.cpu_ns.saturating_sub(before.vitals.cpu_ns)) / 1e9;
-    100.0 * cpu_s / (seconds(after) - seconds(before))
+    100.0 * cpu_s / apart(before, after)
+}
+
+/// Seconds between two samples; the first of all is from before the fleet's time.
+fn apart(before: &Sample, after: &Sample) -> f64 {
+    float((after.at_ms - before.at_ms).unsigned_abs()) / 1_000.0
 }
 
 fn seconds(sample: &Sample) -> f64 {
@@ -162,6 +167,13 @@ mod tests {
     #[test]
     fn an_axis_ends_at_a_number_that_divides_well() {
         assert_eq!([1.0, 3.0, 33_333.0, 810.0].map(round_up), [1.0, 4.0, 40_000.0, 1_000.0]);
+    }
+
+    #[test]
+    fn a_rate_is_a_number_also_before_the_first_heartbeat() {
+        let sample = |at_ms, heartbeats| Sample { at_ms, heartbeats, ..Sample::default() };
+        assert!(rate(&sample(-200, 0), &sample(-150, 0)).abs() < f64::EPSILON);
+        assert!((rate(&sample(-200, 0), &sample(800, 500)) - 500.0).abs() < f64::EPSILON);
     }
 
     #[test]
