@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lastseen::shutdown::Signals;
 
 use profile::Profile;
 use progress::Progress;
@@ -125,13 +126,22 @@ fn start() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Runtime::new().context("the runtime could not be started")?;
     runtime.block_on(async {
-        match cli.command {
-            Command::Run { load, json, charts } => {
-                Box::pin(run_profile(&load, json.as_deref(), charts.as_deref())).await
-            }
-            Command::Compare { with: Rival::Redis, load } => Box::pin(compare(&load)).await,
+        let mut signals = Signals::listen().context("can't listen for signals")?;
+        // What a run has started ends with it, also when it is interrupted.
+        tokio::select! {
+            ended = Box::pin(execute(cli.command)) => ended,
+            signal = signals.next() => Ok(ExitCode::from(signal.exit_code())),
         }
     })
+}
+
+async fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run { load, json, charts } => {
+            run_profile(&load, json.as_deref(), charts.as_deref()).await
+        }
+        Command::Compare { with: Rival::Redis, load } => compare(&load).await,
+    }
 }
 
 async fn run_profile(

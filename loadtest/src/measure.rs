@@ -16,6 +16,7 @@ use crate::pace::Pace;
 use crate::plan::Plan;
 use crate::profile::Profile;
 use crate::progress::Progress;
+use crate::report::Flood;
 use crate::vitals::Vitals;
 
 /// Between two samples.
@@ -154,8 +155,8 @@ impl Fleet {
         }
     }
 
-    /// Sends as much as is taken. Says how many heartbeats were taken in a second, and what one cost in processor time.
-    pub(crate) async fn flood(&mut self, watcher: &mut impl Watcher) -> anyhow::Result<(u64, u64)> {
+    /// Sends as much as is taken.
+    pub(crate) async fn flood(&mut self, watcher: &mut impl Watcher) -> anyhow::Result<Flood> {
         let hub = self.hub.clone().context("only the embedded hub knows how much was taken")?;
         let span_ms = self.profile.flood_ms.unsigned_abs().max(1);
         let (before, taken_before) = (self.sample(watcher)?, hub.counts().delivered);
@@ -167,7 +168,10 @@ impl Fleet {
         let heartbeats = taken.saturating_sub(taken_before);
         let took_ms = (after.at_ms - before.at_ms).unsigned_abs().max(1);
         let cpu_ns = after.vitals.cpu_ns.saturating_sub(before.vitals.cpu_ns);
-        Ok((heartbeats * 1_000 / took_ms, cpu_ns / heartbeats.max(1)))
+        Ok(Flood {
+            heartbeats_per_s: heartbeats * 1_000 / took_ms,
+            cpu_ns_per_heartbeat: cpu_ns / heartbeats.max(1),
+        })
     }
 
     /// The longest time between two heartbeats of a device that never fell silent.

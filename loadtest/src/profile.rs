@@ -7,7 +7,7 @@ use lastseen::config::parse_duration;
 use lastseen::engine::Millis;
 use serde::{Deserialize, Deserializer};
 
-/// An interval of the fleet has to be at least this many steps of the sender.
+/// More than any machine takes: a larger number is a slip.
 const MAX_RATE_PER_MS: u64 = 1_000;
 
 /// A load.

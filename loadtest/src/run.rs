@@ -1,6 +1,7 @@
 //! One profile against the shipped program.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use lastseen::alert::signature::Signer;
@@ -16,12 +17,12 @@ use crate::judge::{News, Told, Verdict};
 use crate::measure::{Fleet, Measured, Watcher};
 use crate::profile::Profile;
 use crate::progress::Progress;
-use crate::report::{Findings, Flood, Report};
+use crate::report::{Findings, Report};
 use crate::service::Service;
 use crate::vitals::{self, Vitals};
 
 /// How long the fleet lives on after the restart: a false alarm would come in this time.
-const AFTER_RESTART: std::time::Duration = std::time::Duration::from_secs(3);
+const AFTER_RESTART: Duration = Duration::from_secs(3);
 
 /// What a run left behind.
 pub(crate) struct Outcome {
@@ -100,11 +101,9 @@ pub(crate) async fn run(
     watched.service.start().await?;
     let mut fleet = Fleet::start(profile, seed, carrier, watch)?;
     let measured = fleet.until_told(&mut watched, progress).await?;
-    let flood = if profile.flood_ms > 0 {
-        let (heartbeats_per_s, cpu_ns_per_heartbeat) = fleet.flood(&mut watched).await?;
-        Some(Flood { heartbeats_per_s, cpu_ns_per_heartbeat })
-    } else {
-        None
+    let flood = match profile.flood_ms {
+        0 => None,
+        _ => Some(fleet.flood(&mut watched).await?),
     };
     watched.service.kill()?;
     let restart_to_ready_ms = Some(watched.service.start().await?);
