@@ -295,13 +295,18 @@ async fn start_sources(
     max_clock_error_ms: Millis,
     stop: &CancellationToken,
 ) -> anyhow::Result<Statuses> {
-    let mut statuses = Vec::new();
+    let mut restored = Vec::new();
     for source in sources {
-        let (status, watched) = watch::channel(SourceStatus::default());
-        statuses.push((source.name.clone(), watched));
         let opener =
             partitions.of_source(source.name.clone(), profile(&source, partitions), keeps(&source));
         opener.restore().await?;
+        restored.push((source, opener));
+    }
+    partitions.announce();
+    let mut statuses = Vec::new();
+    for (source, opener) in restored {
+        let (status, watched) = watch::channel(SourceStatus::default());
+        statuses.push((source.name.clone(), watched));
         let ctx = SourceContext {
             name: source.name.clone(),
             partitions: opener,

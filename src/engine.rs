@@ -43,7 +43,7 @@ pub use image::ImageError;
 pub use look::Known;
 pub use look_ahead::LOOK_AHEAD;
 pub use partition::{Outlook, Partition, Stats};
-pub use placement::{Audience, ForeignClocks, PartitionId, Reply, Tiding};
+pub use placement::{Audience, ForeignClock, ForeignClocks, PartitionId, Reply, Tiding};
 pub use shard::Output;
 pub use signal::{
     Attached, Backlog, BlindReason, ConnectionSequence, Dating, Gap, GapReason, Generation,

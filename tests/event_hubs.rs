@@ -138,6 +138,25 @@ async fn what_aged_out_while_away_shows_in_the_oldest_message_of_the_new_attachm
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_aged_out_under_an_attached_receiver_begins_a_new_attachment_behind_the_hole() {
+    let served = serve(1, plain()).await;
+    served.beats(3);
+    let source = start(served.config());
+    let mut far = source.partition("0").await;
+    let (first, _) = far.attached().await;
+    far.sequences(2).await;
+    served.hub.faults().update(|faults| faults.stop_delivering = true);
+    served.beats(10);
+    served.hub.expire(0, 8).unwrap();
+    served.hub.faults().update(|faults| faults.stop_delivering = false);
+    let (second, again) = far.attached().await;
+    assert_eq!(second, first + 1);
+    assert_eq!(again.first_available, Some(8));
+    assert_eq!(again.backlog, Backlog::UpTo(12));
+    assert_eq!(far.sequences(12).await, (8..13).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn latest_and_a_time_skip_what_is_older() {
     let served = serve(1, plain()).await;
     served.beats(3);

@@ -117,6 +117,19 @@ impl Beside {
         !self.verdicts.contains_key(&slot)
     }
 
+    /// Drops the verdicts on outages that are over. Returns the slots that are left without any.
+    pub(crate) fn forget_ended(&mut self) -> Vec<Slot> {
+        let mut without = Vec::new();
+        self.verdicts.retain(|&slot, verdicts| {
+            verdicts.retain(|verdict| verdict.ended_at.is_none());
+            if verdicts.is_empty() {
+                without.push(slot);
+            }
+            !verdicts.is_empty()
+        });
+        without
+    }
+
     pub(crate) fn remove(&mut self, slot: Slot) {
         self.lifecycle.remove(&slot);
         self.verdicts.remove(&slot);

@@ -58,4 +58,6 @@ pub enum Change {
         /// Its event time.
         at: Timestamp,
     },
+    /// The outages that are over by now were told to nobody: nothing that is read later corrects them.
+    Untold,
 }

@@ -177,10 +177,11 @@ impl PartitionClock {
         let from = shared_from.filter(is_dated).unwrap_or(self.known_until);
         self.phase = Phase::CatchUp { attached, left: attached.backlog, from, tail: reason };
         let advance = self.finish_catch_up_if_done();
-        if !matches!(self.phase, Phase::CatchUp { .. }) || attached.dating == Dating::EventTime {
+        // What waits is dated by when it is read, or others took some of it: whoever it is from was not silent until then.
+        let is_unplaced = attached.dating == Dating::Receipt || reason == Some(GapReason::Shared);
+        if !matches!(self.phase, Phase::CatchUp { .. }) || !is_unplaced {
             return advance;
         }
-        // What waits is dated by when it is read: whoever it is from was not silent until then.
         let Some(reason) = reason.filter(|_| from > Timestamp::MIN) else { return advance };
         let gap = Gap { from, until: attached.at, reason };
         self.declare(gap);
@@ -348,9 +349,8 @@ impl PartitionClock {
         let unplaced = attached.dating == Dating::Receipt || tail == Some(GapReason::Shared);
         let known = if unplaced { from } else { self.known_until };
         let too_far = attached.at.since(known) > self.settings.bridge_ms;
-        if known > Timestamp::MIN
-            && let Some(reason) = tail.or(too_far.then_some(GapReason::Tail))
-        {
+        let is_span = known > Timestamp::MIN && known < until;
+        if is_span && let Some(reason) = tail.or(too_far.then_some(GapReason::Tail)) {
             let gap = Gap { from: known, until, reason };
             self.declare(gap);
             advance.gap = Some(gap);

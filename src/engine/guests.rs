@@ -41,7 +41,9 @@ impl Shard {
         self.learn(slot, facts, context, out);
         let known = self.facts(slot);
         let placed_ms = self.terms(slot, context).window_ms * PLACED_WINDOWS;
-        let placed_here = here > Timestamp::MIN && facts.last_seen.since(here) <= placed_ms;
+        // It leaves a partition that was read, without it, for as long as it was heard elsewhere.
+        let left_behind = facts.last_seen.min(context.clock).since(here) > placed_ms;
+        let placed_here = here > Timestamp::MIN && !left_behind;
         let settled =
             matches!(self.table.record(slot).state, State::Pending | State::Online | State::Late)
                 && self.table.record(slot).flags & flag::CROSSING == 0;
@@ -70,8 +72,13 @@ impl Shard {
         let Some(slot) = self.table.find(key) else {
             return;
         };
-        let ends_guesthood = self.beside.homes.get(&slot) == Some(&by);
-        if reply != Reply::Unknown || ends_guesthood {
+        let is_its_guest = self.beside.homes.get(&slot) == Some(&by);
+        let changes = match reply {
+            Reply::Mine(_) => !is_its_guest,
+            Reply::Unknown => is_its_guest,
+            Reply::Yours(_) | Reply::Later => true,
+        };
+        if changes {
             let identity = self.identity(slot, context.hubs);
             out.changes.push(Change::Answered { identity, by, reply });
         }
@@ -84,7 +91,7 @@ impl Shard {
             }
             Reply::Later => self.wait_for(slot, by),
             Reply::Unknown => {
-                if ends_guesthood {
+                if is_its_guest {
                     self.become_home(slot);
                     self.arm_next(slot, context);
                     // It may have given the identity up to a third partition.

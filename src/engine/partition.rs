@@ -13,12 +13,12 @@ use super::clock::{Advance, ClockSettings, PartitionClock};
 use super::identity::IdentityRef;
 use super::key::Key;
 use super::look_ahead::LOOK_AHEAD;
-use super::placement::{Audience, ForeignClocks, PartitionId, Reply, Tiding};
+use super::placement::{Audience, ForeignClock, ForeignClocks, PartitionId, Reply, Tiding};
 use super::route::RouteWitness;
 use super::rules::Policy;
 use super::shard::{Context, Output, Shard};
 use super::signal::{Attached, BlindReason, Message, Proof, Signal, SignalKind};
-use super::table::State;
+use super::table::{State, flag};
 use super::time::Timestamp;
 use super::timers::{Decision, tick_of};
 
@@ -63,6 +63,7 @@ pub struct Partition {
     pub(super) capacity: usize,
     pub(super) max_shards: usize,
     keeps_messages: bool,
+    pub(super) unannounced: super::recovery::Unannounced,
     planted: Option<super::planted::Planted>,
 }
 
@@ -124,6 +125,7 @@ impl Partition {
             capacity: MAX_SHARD_IDENTITIES,
             max_shards: MAX_SHARDS,
             keeps_messages: false,
+            unannounced: super::recovery::Unannounced::default(),
             planted: None,
         }
     }
@@ -303,6 +305,20 @@ impl Partition {
         self.with_shard(index, |shard, context| shard.answered(&key, by, reply, context, out));
     }
 
+    /// The outages that are over by now were told to nobody, and so are their corrections to be.
+    pub fn hush(&mut self, out: &mut Output) {
+        self.forget_what_is_over();
+        out.changes.push(Change::Untold);
+    }
+
+    pub(super) fn forget_what_is_over(&mut self) {
+        for shard in &mut self.shards {
+            for slot in shard.beside.forget_ended() {
+                shard.table.record_mut(slot).flags &= !flag::JUDGED;
+            }
+        }
+    }
+
     /// What it looks like from outside.
     pub fn stats(&self) -> Stats {
         let mut identities = [0; State::ALL.len()];
@@ -340,6 +356,11 @@ impl Partition {
     /// Its clock with everything that moves it, for a journal.
     pub fn clock_image(&self) -> PartitionClock {
         self.clock.clone()
+    }
+
+    /// What other partitions have to know of it, under the name that it has for them.
+    pub fn as_foreign(&self, partition: PartitionId) -> ForeignClock {
+        ForeignClock { partition, clock: self.clock.clock(), gap_end: self.clock.gap_end() }
     }
 
     /// Its clock.

@@ -46,28 +46,53 @@ pub enum Reply {
     Later,
 }
 
+/// How far another partition was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ForeignClock {
+    /// Which one.
+    pub partition: PartitionId,
+    /// Its clock.
+    pub clock: Timestamp,
+    /// The end of its latest gap.
+    pub gap_end: Timestamp,
+}
+
 /// The clocks of the other partitions, as last told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForeignClocks {
-    clocks: Vec<(PartitionId, Timestamp)>,
+    clocks: Vec<ForeignClock>,
 }
 
 impl ForeignClocks {
     /// The clocks of all other partitions that could carry the same hubs.
-    pub fn new(mut clocks: Vec<(PartitionId, Timestamp)>) -> Self {
+    pub fn new(mut clocks: Vec<ForeignClock>) -> Self {
         clocks.sort_unstable();
         Self { clocks }
     }
 
-    /// The clock of one of them; one that is not known holds back for ever.
-    pub(crate) fn of(&self, partition: PartitionId) -> Timestamp {
-        let found = self.clocks.binary_search_by_key(&partition, |&(index, _)| index);
-        found.map_or(Timestamp::MIN, |at| self.clocks[at].1)
+    fn find(&self, partition: PartitionId) -> Option<&ForeignClock> {
+        let found = self.clocks.binary_search_by_key(&partition, |foreign| foreign.partition);
+        found.ok().map(|index| &self.clocks[index])
     }
 
-    /// The least of them; without any, the end of time.
+    /// The clock of one of them; one that is not known holds back for ever.
+    pub(crate) fn of(&self, partition: PartitionId) -> Timestamp {
+        self.find(partition).map_or(Timestamp::MIN, |foreign| foreign.clock)
+    }
+
+    /// The end of the latest gap of one of them.
+    pub(crate) fn gap_end_of(&self, partition: PartitionId) -> Timestamp {
+        self.find(partition).map_or(Timestamp::MIN, |foreign| foreign.gap_end)
+    }
+
+    /// The least clock; without any, the end of time.
     pub(crate) fn least(&self) -> Timestamp {
-        let least = self.clocks.iter().map(|&(_, clock)| clock).min();
+        let least = self.clocks.iter().map(|foreign| foreign.clock).min();
         least.unwrap_or(Timestamp::from_ms(i64::MAX))
+    }
+
+    /// The end of the latest gap of all.
+    pub(crate) fn latest_gap_end(&self) -> Timestamp {
+        self.clocks.iter().map(|foreign| foreign.gap_end).max().unwrap_or(Timestamp::MIN)
     }
 }

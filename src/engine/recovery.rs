@@ -9,17 +9,27 @@ use super::beside::{Sighting, Verdict};
 use super::change::Change;
 use super::clock::PartitionClock;
 use super::facts::{Facts, Life};
-use super::identity::IdentityRef;
+use super::identity::{Identity, IdentityRef};
 use super::key::Key;
 use super::partition::Partition;
-use super::placement::{PartitionId, Reply};
-use super::shard::{Context, Shard, proves_life};
+use super::placement::{Audience, PartitionId, Reply, Tiding};
+use super::shard::{Context, Output, Shard, proves_life};
 use super::signal::{Gap, Generation, Message, Signal, SignalKind};
 use super::table::{Slot, State, flag};
 use super::time::Timestamp;
 use super::timers::tick_of;
 use super::transition::{ResolvedBy, Transition, TransitionKind};
 use super::wheel::Wheel;
+
+/// What other partitions have to be told after a recovery: the exchange about it may have been cut off by the crash, on
+/// their side or on ours.
+#[derive(Debug, Default)]
+pub(super) struct Unannounced {
+    /// Identities that were new here, or came from another partition.
+    arrivals: Vec<Identity>,
+    /// Guests are told from this place on.
+    guests_from: Option<(usize, Slot)>,
+}
 
 impl Partition {
     /// Takes up a message that was applied before: what it says is learned, and nothing follows from it.
@@ -43,8 +53,10 @@ impl Partition {
         at: Timestamp,
         sequence: i64,
     ) {
+        let mut is_arrival = matches!(signal.kind, SignalKind::Created | SignalKind::Deleted);
         self.on_shard(identity, |shard, key, context| {
             let known = shard.table.find(key);
+            is_arrival |= known.is_none();
             let terms = match known {
                 Some(slot) => context.policy.terms_at(shard.table.record(slot).rule),
                 None => context.policy.terms(identity)?.1,
@@ -63,6 +75,9 @@ impl Partition {
             };
             shard.absorb(key, identity, &facts, context)
         });
+        if is_arrival {
+            self.unannounced.arrivals.push(identity.to_owned());
+        }
     }
 
     /// Makes a change again that was made before. Changes come in their order, and each after the messages that were applied
@@ -76,21 +91,31 @@ impl Partition {
                 });
             }
             Change::Gap(gap) => self.clock.declare(*gap),
+            Change::Untold => self.forget_what_is_over(),
             Change::Told { identity, from, facts, here, given_up } => {
                 self.on_shard(identity.as_ref(), |shard, key, context| {
                     shard.told_before(key, *from, facts, *here, *given_up, context)
                 });
             }
             Change::Answered { identity, by, reply } => {
+                if let Reply::Yours(_) = reply {
+                    self.unannounced.arrivals.push(identity.clone());
+                }
                 self.on_shard(identity.as_ref(), |shard, key, _| {
                     shard.answered_before(key, *by, reply)
                 });
             }
             Change::Learned { identity, facts } => {
-                let identity = identity.as_ref();
-                self.on_shard(identity, |shard, key, context| {
-                    shard.absorb(key, identity, facts, context)
+                let about = identity.as_ref();
+                let is_of_registry = facts.last_seen == Timestamp::MIN;
+                let mut is_arrival = is_of_registry;
+                self.on_shard(about, |shard, key, context| {
+                    is_arrival |= shard.table.find(key).is_none();
+                    shard.absorb(key, about, facts, context)
                 });
+                if is_arrival {
+                    self.unannounced.arrivals.push(identity.clone());
+                }
             }
             Change::Evidence { identity, kind, at } => {
                 self.on_shard(identity.as_ref(), |shard, key, _| {
@@ -115,6 +140,7 @@ impl Partition {
     /// Ends the recovery: with the clock of the last record, if there is one, and with every timer armed. Until a receiver is
     /// attached the partition is blind.
     pub fn resume(&mut self, clock: Option<PartitionClock>) {
+        self.unannounced.guests_from = Some((0, Slot::MIN));
         let settings = self.clock.settings();
         self.clock = clock.unwrap_or_else(|| self.clock.clone()).restored(settings);
         // A queue may have been read while its clock could not move at all.
@@ -123,6 +149,39 @@ impl Partition {
         for index in 0..self.shards.len() {
             self.with_shard(index, |shard, context| shard.arm_all(tick, context));
         }
+    }
+
+    /// After a recovery, and before anything is fired: what other partitions have to be told, at most `budget` tidings. True
+    /// when nothing is left.
+    pub fn announce(&mut self, budget: usize, out: &mut Output) -> bool {
+        let mut unannounced = std::mem::take(&mut self.unannounced);
+        let some = unannounced.arrivals.len().min(budget);
+        for identity in unannounced.arrivals.drain(..some) {
+            self.on_shard(identity.as_ref(), |shard, key, _| {
+                let facts = shard.facts(shard.table.find(key)?);
+                let to = Audience::Everyone;
+                out.tidings.push(Tiding { identity: identity.clone(), facts, to });
+                None
+            });
+        }
+        let mut left = budget - some;
+        while let Some((index, from)) = unannounced.guests_from.filter(|_| left > 0) {
+            let next = self.shards.get(index).and_then(|shard| {
+                let (&slot, _) = shard.beside.homes.range(from..).next()?;
+                shard.pass_on(slot, shard.facts(slot), self.context(), out);
+                Some((index, slot.saturating_add(1)))
+            });
+            left -= usize::from(next.is_some());
+            let is_last = index >= self.shards.len();
+            unannounced.guests_from = match next {
+                Some(_) => next,
+                None if is_last => None,
+                None => Some((index + 1, Slot::MIN)),
+            };
+        }
+        let is_done = unannounced.arrivals.is_empty() && unannounced.guests_from.is_none();
+        self.unannounced = unannounced;
+        is_done
     }
 
     /// Acts on the shard of an identity, and splits it if that made it too large. Without effect where there is no room for

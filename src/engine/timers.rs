@@ -51,13 +51,29 @@ impl Shard {
             Some(Planted::GapArmsInside) => first_deadline < context.gap_end,
             Some(Planted::WheelOnlyLater | Planted::DuplicateRetracts) | None => true,
         };
-        let deadline = if is_put_off && armed_at < context.gap_end {
-            let after_gap = context.gap_end.plus(terms.window_ms).plus(terms.grace_ms);
+        let gap_end = self.gap_end(slot, context);
+        let deadline = if is_put_off && armed_at < gap_end {
+            let after_gap = gap_end.plus(terms.window_ms).plus(terms.grace_ms);
             first_deadline.max(after_gap.plus(self.spread_ms(slot, terms.window_ms)))
         } else {
             first_deadline
         };
         Due { armed_at, late_at: deadline.minus(terms.grace_ms), first_deadline, deadline }
+    }
+
+    /// The end of the latest gap in which something of the identity may have been lost, on whatever partition it is heard.
+    fn gap_end(&self, slot: Slot, context: Context<'_>) -> Timestamp {
+        let record = self.table.record(slot);
+        if record.state == State::Pending {
+            return context.gap_end.max(context.foreign.latest_gap_end());
+        }
+        if record.flags & flag::ELSEWHERE == 0 {
+            return context.gap_end;
+        }
+        let elsewhere = self.beside.elsewhere.get(&slot);
+        let others = elsewhere.into_iter().flat_map(|elsewhere| &elsewhere.others);
+        let ends = others.map(|sighting| context.foreign.gap_end_of(sighting.partition));
+        ends.fold(context.gap_end, Timestamp::max)
     }
 
     /// A share of up to an eighth of the window, fixed per identity (FNV-1a of its id).

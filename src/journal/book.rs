@@ -77,6 +77,8 @@ struct InFlight {
 /// How soon something has to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
+    /// The journal has to be ours.
+    Claim,
     /// Somebody has to be told.
     Urgent,
     /// A broker waits to be told that a message was taken.
@@ -106,8 +108,13 @@ impl Book {
     }
 
     /// The snapshot that was found at the start, and how many entries were behind it: with many, as after one crash upon the
-    /// other, the next is due at once.
+    /// other, the next is due at once. What an earlier process owed is told once the next entry is durable: then that process
+    /// owns the journal no more.
     pub fn began_from(&mut self, snapshot: Option<u64>, entries: usize, now_ms: Millis) {
+        if !self.outbox.is_empty() {
+            self.outbox.close();
+            self.wants(Urgency::Claim, now_ms);
+        }
         self.snapshot = snapshot;
         self.snapshot_due_ms = match snapshot {
             Some(_) if entries < MANY_BEHIND => now_ms + self.pace.snapshot_ms,
@@ -150,6 +157,7 @@ impl Book {
     /// An entry is wanted.
     pub fn wants(&mut self, urgency: Urgency, now_ms: Millis) {
         let wait_ms = match urgency {
+            Urgency::Claim => 0,
             Urgency::Urgent => self.pace.urgent_ms,
             Urgency::Acknowledge => self.pace.acknowledge_ms,
             Urgency::Settled => self.pace.settled_ms,
@@ -204,6 +212,7 @@ impl Book {
 
     /// The entry that was taken is durable: what it owes may be told, unless the first snapshot has to be durable before.
     pub fn committed(&mut self, number: u64) {
+        self.outbox.open();
         let is_it = |flight: &mut InFlight| flight.number == number && !flight.awaits_snapshot;
         if let Some(flight) = self.in_flight.take_if(is_it) {
             self.outbox.owe(flight.number, flight.owed);
@@ -224,6 +233,7 @@ impl Book {
     /// What the entry that was taken owes may be told although it is not durable: only for what may be told twice under two
     /// ids.
     pub fn release(&mut self, number: u64) {
+        self.outbox.open();
         if let Some(flight) = self.in_flight.as_mut().filter(|flight| flight.number == number) {
             self.outbox.owe(number, std::mem::take(&mut flight.owed));
         }

@@ -112,6 +112,8 @@ pub struct Desk {
     is_damaged: bool,
     /// Proofs are not to be relied on at the moment.
     is_held: bool,
+    /// What other partitions have to be told after a recovery is told.
+    has_announced: bool,
 }
 
 impl Desk {
@@ -167,6 +169,7 @@ impl Desk {
             written: None,
             is_damaged: stored.damaged || (setup.has_log && stored.lost_its_snapshot()),
             is_held: false,
+            has_announced: true,
             setup,
         }
     }
@@ -258,6 +261,9 @@ impl Desk {
         if self.absorbed(message, now, out) {
             return Read::Absorbed;
         }
+        if !self.announce(budget, now, out) {
+            return Read::MoreToFire;
+        }
         if !self.prepared {
             self.engine.prepare(message, out);
             self.prepared = true;
@@ -283,9 +289,23 @@ impl Desk {
 
     /// Fires what is due, at most `budget` decisions; true when nothing is left.
     pub fn fire(&mut self, budget: usize, now: Moment, out: &mut Output) -> bool {
+        if !self.announce(budget, now, out) {
+            return false;
+        }
         let fired = self.engine.fire(budget, out);
         self.after_call(now, out);
         fired
+    }
+
+    /// After a recovery others have to be told before anything is decided. False while that has to be done, or was just
+    /// begun.
+    fn announce(&mut self, budget: usize, now: Moment, out: &mut Output) -> bool {
+        if self.recovery.is_some() || self.has_announced {
+            return true;
+        }
+        self.has_announced = self.engine.announce(budget, out);
+        self.after_call(now, out);
+        self.has_announced && out.tidings.is_empty()
     }
 
     /// Another partition tells what it knows of an identity.
@@ -336,6 +356,9 @@ impl Desk {
             for alert in &open {
                 self.owe(alert, now);
             }
+            let mut out = Output::default();
+            self.engine.hush(&mut out);
+            self.after_call(now, &mut out);
             self.book.wants(Urgency::Urgent, now.boot_ms);
         }
         if !self.holds_back() && self.applied != self.written {
@@ -361,7 +384,7 @@ impl Desk {
 
     /// When something has to be written.
     pub fn due_ms(&self) -> Option<Millis> {
-        self.book.due_ms().filter(|_| !self.holds_back() && self.recovery.is_none())
+        self.book.due_ms().filter(|_| !self.holds_back())
     }
 
     /// What has to be written now, if anything: when it is due, or in any case if `now` is all the time there is.
@@ -373,9 +396,14 @@ impl Desk {
         }
         let with_snapshot = may_snapshot
             && !self.mute.is_muted()
+            && self.recovery.is_none()
             && (is_last || self.book.wants_snapshot(now.boot_ms));
         let (number, mut entry) = self.book.take(with_snapshot, now.boot_ms)?;
-        entry.clock = Some(self.engine.clock_image());
+        entry.clock = match &self.recovery {
+            // What was delivered is kept while the log is read again up to where the journal ends.
+            Some(recovery) => recovery.redo.clock.clone(),
+            None => Some(self.engine.clock_image()),
+        };
         entry.muted = self.mute.is_muted();
         self.written = self.applied;
         self.acknowledge_in_flight = self.acknowledge.take();

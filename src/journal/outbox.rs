@@ -37,6 +37,8 @@ pub enum Next {
 #[derive(Debug, Default)]
 pub struct Outbox {
     queues: BTreeMap<Arc<str>, Queue>,
+    /// Nothing is given out: another process may still give out the same.
+    is_closed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +58,18 @@ struct Waiting {
 impl Outbox {
     /// Of these sinks; what others were owed is dropped with them.
     pub fn new(sinks: &[Arc<str>]) -> Self {
-        Self { queues: sinks.iter().map(|sink| (sink.clone(), Queue::default())).collect() }
+        let queues = sinks.iter().map(|sink| (sink.clone(), Queue::default())).collect();
+        Self { queues, is_closed: false }
+    }
+
+    /// Gives out nothing until [`Outbox::open`].
+    pub fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// Gives out what is owed.
+    pub fn open(&mut self) {
+        self.is_closed = false;
     }
 
     /// Takes up what a durable entry owes.
@@ -77,6 +90,9 @@ impl Outbox {
 
     /// The next message for a sink. It is given out once.
     pub fn next(&mut self, sink: &str) -> Next {
+        if self.is_closed {
+            return Next::Nothing;
+        }
         let Some(queue) = self.queues.get_mut(sink) else { return Next::Nothing };
         let after = queue.handed_out.map_or(Bound::Unbounded, Bound::Excluded);
         let Some((&mark, waiting)) = queue.owed.range_mut((after, Bound::Unbounded)).next() else {

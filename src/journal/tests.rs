@@ -390,3 +390,26 @@ fn a_log_that_took_the_place_of_the_snapshots_is_read_again_from_its_beginning()
     let desk = Desk::new(setup(true), store.stored(), moment(10_000)).unwrap();
     assert_eq!(desk.resume(), Some(Resume { after: -1, stream: Some(2) }));
 }
+
+#[test]
+fn while_the_log_is_read_again_alerts_go_out_and_that_they_did_is_kept() {
+    let mut world = World::new(true);
+    world.beat(0, 0);
+    world.write(3, true);
+    world.now_ms += 13_500;
+    world.beat(1, 0);
+    world.write(2, true);
+    for owed in [2, 0] {
+        world.desk = Desk::new(setup(true), world.store.stored(), moment(world.now_ms)).unwrap();
+        assert!(world.desk.is_recovering());
+        assert_eq!(world.desk.outbox().len(), owed);
+        world.write(2, false);
+        world.deliver(0);
+        world.write(2, true);
+    }
+    assert_eq!(world.received.len(), 2, "one message for each sink");
+    world.crash(0);
+    assert!(!world.desk.is_recovering());
+    world.rest();
+    assert_eq!(world.received.len(), 4, "d1 is silent too by now");
+}

@@ -106,10 +106,13 @@ impl SourcePartitions {
     ) -> Arc<Shared> {
         let environment = &self.partitions.environment;
         let (events, queue) = mpsc::channel(EVENT_QUEUE);
-        let told_clock =
-            if desk.resume().is_some() { desk.engine().clock() } else { Timestamp::MIN };
+        let clock = if desk.resume().is_some() { desk.engine().clock() } else { Timestamp::MIN };
         let (progress, _) =
-            watch::channel(Progress { acknowledge: None, clock: told_clock, next_deadline: None });
+            watch::channel(Progress { acknowledge: None, clock, next_deadline: None });
+        // Nothing is known of one that was not read yet, or is being read again.
+        let is_known = desk.resume().is_some() && !desk.is_recovering();
+        let told_clock = if is_known { clock } else { Timestamp::MIN };
+        let gap_end = desk.engine().as_foreign(key.id()).gap_end;
         let shared = Arc::new(Shared {
             counters: Counters::new(&environment.metrics, &key.source),
             id: key.id(),
@@ -118,6 +121,7 @@ impl SourcePartitions {
             desk: Mutex::new(desk),
             ledger: LedgerStore::new(journal),
             told_clock_ms: AtomicI64::new(told_clock.as_ms()),
+            told_gap_end_ms: AtomicI64::new(gap_end.as_ms()),
             last_heard_ms: AtomicI64::new(i64::MIN),
             progress,
             events,

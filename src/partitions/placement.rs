@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
 use super::Partitions;
-use super::batch::note;
+use super::batch::{FIRE_BUDGET, note};
 use super::shared::Shared;
 use super::writer::now;
 use crate::engine::{Audience, Facts, ForeignClocks, IdentityRef, Output, Tiding};
@@ -25,6 +25,25 @@ impl Partitions {
                 waiting.extend(ask(from, other, identity, &tiding.facts));
             }
         }
+    }
+
+    /// Partitions that were restored tell one another what an earlier process may not have told, before anything is read.
+    pub fn announce(&self) {
+        for shared in self.shared() {
+            while !self.fire_some(&shared) {}
+        }
+    }
+
+    /// Fires what is due, at most so much as fits into one turn, and tells others what they have to know. True when nothing
+    /// is left.
+    pub(super) fn fire_some(&self, shared: &Arc<Shared>) -> bool {
+        let mut out = Output::default();
+        let done = shared.desk().fire(FIRE_BUDGET, now(), &mut out);
+        note(shared, &mut out);
+        if !out.tidings.is_empty() {
+            self.exchange(shared, out.tidings);
+        }
+        done
     }
 
     /// Answers what could not be answered while the partition read again what it had applied before the start.
@@ -50,7 +69,7 @@ impl Partitions {
         if others.is_empty() {
             return;
         }
-        let clocks = others.iter().map(|other| (other.id, other.told_clock())).collect();
+        let clocks = others.iter().map(|other| other.told_clock()).collect();
         let of_source = others.iter().filter(|other| other.key.source == to.key.source);
         let heard = of_source.filter_map(|other| other.last_heard()).max();
         let mut desk = to.desk();

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::PartitionKey;
 use super::counters::Counters;
 use super::ledger::{Ledger, LedgerStore};
-use crate::engine::{Millis, PartitionId, Timestamp};
+use crate::engine::{ForeignClock, Millis, PartitionId, Timestamp};
 use crate::failpoint::fail_point;
 use crate::journal::desk::{Committed, Taken};
 use crate::journal::{Desk, Entry, Mark, Moment, Next};
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) ledger: LedgerStore,
     /// The clock up to which everything this partition had to tell others has been told, in ms.
     pub(super) told_clock_ms: AtomicI64,
+    /// The end of its latest gap, likewise.
+    pub(super) told_gap_end_ms: AtomicI64,
     /// When anybody was heard here last, in ms.
     pub(super) last_heard_ms: AtomicI64,
     pub(super) progress: watch::Sender<Progress>,
@@ -56,8 +58,19 @@ impl Shared {
         (ms > i64::MIN).then_some(Timestamp::from_ms(ms))
     }
 
-    pub(super) fn told_clock(&self) -> Timestamp {
-        Timestamp::from_ms(self.told_clock_ms.load(Ordering::Acquire))
+    /// How far it was read, for others. While it takes up again what an earlier process had read, it says nothing.
+    pub(super) fn tell_clock(&self, desk: &Desk) {
+        if !desk.is_recovering() {
+            let ForeignClock { clock, gap_end, .. } = desk.engine().as_foreign(self.id);
+            self.told_gap_end_ms.store(gap_end.as_ms(), Ordering::Release);
+            self.told_clock_ms.store(clock.as_ms(), Ordering::Release);
+        }
+    }
+
+    pub(super) fn told_clock(&self) -> ForeignClock {
+        let clock = Timestamp::from_ms(self.told_clock_ms.load(Ordering::Acquire));
+        let gap_end = Timestamp::from_ms(self.told_gap_end_ms.load(Ordering::Acquire));
+        ForeignClock { partition: self.id, clock, gap_end }
     }
 
     /// Lets the source acknowledge what is durable, or stands in a log.

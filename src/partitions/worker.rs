@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::Partitions;
-use super::batch::{BatchProgress, FIRE_BUDGET, Pause, note};
+use super::batch::{BatchProgress, Pause, note};
 use super::shared::Shared;
 use super::writer::now;
 use crate::clock;
@@ -190,9 +190,7 @@ impl Worker {
                 self.wait_for_room().await;
                 continue;
             }
-            let mut out = Output::default();
-            let done = self.shared.desk().fire(FIRE_BUDGET, now(), &mut out);
-            note(&self.shared, &mut out);
+            let done = self.partitions.fire_some(&self.shared);
             self.alive();
             if done {
                 return;
@@ -205,9 +203,9 @@ impl Worker {
     fn settle(&mut self) {
         let (Outlook { clock, next_deadline, .. }, heard) = {
             let desk = self.shared.desk();
+            self.shared.tell_clock(&desk);
             (desk.engine().outlook(), desk.engine().last_heard())
         };
-        self.shared.told_clock_ms.store(clock.as_ms(), Ordering::Release);
         let heard_ms = heard.map_or(i64::MIN, Timestamp::as_ms);
         self.shared.last_heard_ms.store(heard_ms, Ordering::Release);
         self.partitions.answer_deferred(&self.shared);

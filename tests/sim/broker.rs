@@ -1,6 +1,6 @@
 //! Brokers: logs that can be read again, and queues that can't.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::plan::{Fact, Kind, Plan, Sent};
 use crate::random::Random;
@@ -36,6 +36,8 @@ pub struct Broker {
     pub other: bool,
     /// Whoever attached last: process and attachment.
     pub receiver: Option<(u64, u64)>,
+    /// The messages of the plan that nobody could read.
+    pub lost: BTreeSet<usize>,
 }
 
 impl Broker {
@@ -53,6 +55,7 @@ impl Broker {
             unacknowledged: VecDeque::new(),
             other: false,
             receiver: None,
+            lost: BTreeSet::new(),
         }
     }
 
@@ -85,7 +88,7 @@ impl Broker {
             self.arriving += 1;
             let goes_elsewhere = self.other && (self.receiver.is_none() || random.permille(500));
             if message.event_ms < self.lost_before_ms || goes_elsewhere {
-                lose(sent, index, facts);
+                self.lose(sent, index, facts);
                 continue;
             }
             self.messages.push_back(Stored { sequence: self.next_sequence, index });
@@ -105,9 +108,9 @@ impl Broker {
         }
     }
 
-    fn lose_if_not_durable(&self, stored: Stored, sent: &[Sent], facts: &mut [Fact]) {
+    fn lose_if_not_durable(&mut self, stored: Stored, sent: &[Sent], facts: &mut [Fact]) {
         if self.durable.is_none_or(|durable| stored.sequence > durable) {
-            lose(sent, stored.index, facts);
+            self.lose(sent, stored.index, facts);
         }
     }
 
@@ -143,19 +146,20 @@ impl Broker {
         self.detach();
         self.other = true;
         for stored in std::mem::take(&mut self.messages) {
-            lose(sent, stored.index, facts);
+            self.lose(sent, stored.index, facts);
         }
     }
 
     pub fn acknowledge(&mut self, up_to: i64) {
         while self.unacknowledged.pop_front_if(|(sequence, _)| *sequence <= up_to).is_some() {}
     }
-}
 
-fn lose(sent: &[Sent], index: usize, facts: &mut [Fact]) {
-    if let Some(fact) = sent[index].fact
-        && !sent[index].repeated
-    {
-        facts[fact].lost += 1;
+    fn lose(&mut self, sent: &[Sent], index: usize, facts: &mut [Fact]) {
+        self.lost.insert(index);
+        if let Some(fact) = sent[index].fact
+            && !sent[index].repeated
+        {
+            facts[fact].lost += 1;
+        }
     }
 }

@@ -214,7 +214,12 @@ fn check_true(outcome: &Outcome, case: &Case) -> Result<(), String> {
             SignalKind::Telemetry if is_inside && (fact.lost == 0 || was_late) => {
                 return at(&format!("it was heard inside its window: {fact:?}"));
             }
-            SignalKind::Deleted if is_inside && fact.lost == 0 && !outcome.plan.late => {
+            SignalKind::Deleted
+                if is_inside
+                    && fact.lost == 0
+                    && !outcome.plan.late
+                    && was_heard_there(outcome, case.person, fact, armed) =>
+            {
                 return at(&format!("it was deleted before its deadline: {fact:?}"));
             }
             SignalKind::Telemetry
@@ -226,6 +231,18 @@ fn check_true(outcome: &Outcome, case: &Case) -> Result<(), String> {
         }
     }
     check_end_is_true(outcome, case)
+}
+
+/// Whether the partition that carries `fact` had carried the identity shortly before its proof of life, so that it was to be
+/// waited for.
+fn was_heard_there(outcome: &Outcome, person: usize, fact: &Fact, armed: &Fact) -> bool {
+    let recent_ms = armed.event_ms - 2 * outcome.plan.people[person].window_ms;
+    facts_of(outcome, person).any(|heard| {
+        heard.ways & fact.ways != 0
+            && heard.lost == 0
+            && heard.kind == SignalKind::Telemetry
+            && (recent_ms..=armed.event_ms).contains(&heard.event_ms)
+    })
 }
 
 fn check_end_is_true(outcome: &Outcome, case: &Case) -> Result<(), String> {
@@ -354,8 +371,9 @@ fn gaps(outcome: &Outcome, partition: usize, from_ms: i64, until_ms: i64) -> Opt
     let plan = &outcome.plan;
     let mut times: Vec<i64> = plan.sent[partition]
         .iter()
-        .filter(|sent| !sent.hostile && sent.fact.is_none_or(|fact| outcome.facts[fact].lost == 0))
-        .map(|sent| sent.event_ms)
+        .enumerate()
+        .filter(|(index, sent)| !sent.hostile && !outcome.lost[partition].contains(index))
+        .map(|(_, sent)| sent.event_ms)
         .collect();
     times.sort_unstable();
     let bridge_ms = plan.grace_ms.iter().min().copied().unwrap_or(0) - ALLOWANCE_MS;

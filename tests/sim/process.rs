@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use lastseen::engine::rules::Policy;
 use lastseen::engine::{
-    Attached, Audience, Backlog, BlindReason, Change, ClockSettings, Dating, Facts, ForeignClocks,
-    Generation, Identity, IdentityRef, Message, Output, PartitionId, Proof, Reply, Signal,
-    SignalKind, Tiding, Timestamp,
+    Attached, Audience, Backlog, BlindReason, Change, ClockSettings, Dating, Facts, ForeignClock,
+    ForeignClocks, Generation, Identity, IdentityRef, Message, Output, PartitionId, Proof, Reply,
+    Signal, SignalKind, Tiding, Timestamp,
 };
 use lastseen::journal::entry::What;
 use lastseen::journal::{Desk, Moment, Next, Pace, Read, Setup};
@@ -39,8 +39,6 @@ pub struct Outside {
     /// When the last process ended.
     pub ended_ms: i64,
     pub store_trouble_ms: i64,
-    /// Processes that were superseded and go on all the same.
-    pub others: usize,
 }
 
 impl Outside {
@@ -100,8 +98,6 @@ pub struct Seat {
     desk: Option<Desk>,
     reload_ms: i64,
     loads: u64,
-    /// Nobody else can believe to own the journal: a number was taken since it was read, or nobody else is there.
-    claimed: bool,
     link: Link,
     attachment: u64,
     /// The last message handed over, and its log.
@@ -115,7 +111,8 @@ pub struct Seat {
     answer: Option<(i64, Timestamp, i64)>,
     worker_attachment: u64,
     firing: bool,
-    told_clock: Timestamp,
+    /// What others know of how far it was read.
+    told_clock: ForeignClock,
     writing: Option<Writing>,
     snapshotting: Option<Snapshotting>,
     /// Questions that came while there was no desk.
@@ -173,14 +170,12 @@ impl Process {
             desk.plant(planted);
         }
         let mut unasked = std::mem::take(&mut self.seats[index].unasked);
-        let told_clock = self.seats[index].told_clock;
         let attachment = self.seats[index].attachment;
         let mut seat = Seat::new(index);
         seat.desk = Some(desk);
-        seat.told_clock = told_clock;
+        seat.firing = true;
         seat.attachment = attachment;
         seat.loads = self.seats[index].loads + 1;
-        seat.claimed = outside.others == 0;
         seat.link = Link::Down { retry_ms: outside.now_ms + self.random.range(0, 500) };
         self.seats[index] = seat;
         for (identity, from, facts) in unasked.drain(..) {
@@ -561,7 +556,9 @@ impl Process {
         let Some(desk) = &mut self.seats[index].desk else { return Ok(()) };
         desk.settle(now);
         let deferred = desk.deferred();
-        self.seats[index].told_clock = desk.engine().clock();
+        if !desk.is_recovering() {
+            self.seats[index].told_clock = desk.engine().as_foreign(index as u64);
+        }
         for (identity, from, facts) in deferred {
             self.ask(index, &identity, from, &facts, outside)?;
         }
@@ -573,9 +570,13 @@ impl Process {
             return;
         }
         let ignored = outside.has(Bug::ForeignClocksIgnored);
-        let clock = |seat: &Seat| if ignored { at(1_000_000_000) } else { seat.told_clock };
+        let far = at(1_000_000_000);
+        let told = |seat: &Seat| match ignored {
+            true => ForeignClock { clock: far, ..seat.told_clock },
+            false => seat.told_clock,
+        };
         let others = self.seats.iter().filter(|seat| seat.partition != index);
-        let clocks = others.map(|seat| (seat.partition as u64, clock(seat))).collect();
+        let clocks = others.map(told).collect();
         if let Some(desk) = &mut self.seats[index].desk {
             desk.foreign_clocks(ForeignClocks::new(clocks));
         }
@@ -642,9 +643,6 @@ impl Process {
         self.take(index, outside)?;
         let now_ms = outside.now_ms;
         let seat = &mut self.seats[index];
-        if seat.desk.as_ref().is_some_and(Desk::is_recovering) {
-            outside.store_trouble_ms = now_ms; // nothing is written
-        }
         if let Some(snapshot) = seat.snapshotting.take_if(|s| s.at_ms <= now_ms) {
             if now_ms < outside.disks[index].full_until_ms {
                 seat.snapshotting = Some(snapshot);
@@ -701,7 +699,6 @@ impl Process {
     }
 
     fn committed(&mut self, index: usize, number: u64, outside: &mut Outside) {
-        self.seats[index].claimed = true;
         let Some(desk) = &mut self.seats[index].desk else { return };
         if let Some(acknowledge) = desk.committed(number).acknowledge {
             self.release(index, acknowledge, outside);
@@ -770,8 +767,7 @@ impl Process {
     }
 
     fn pull(&mut self, number: usize, index: usize, outside: &mut Outside) -> Result<(), String> {
-        self.seats[index].claimed |= outside.others == 0;
-        while self.sinks[number].held() < 64 && self.seats[index].claimed {
+        while self.sinks[number].held() < 64 {
             let Some(desk) = &mut self.seats[index].desk else { return Ok(()) };
             match desk.outbox().next(SINKS[number]) {
                 Next::Nothing => return Ok(()),
@@ -813,7 +809,6 @@ impl Seat {
             desk: None,
             reload_ms: 0,
             loads: 0,
-            claimed: false,
             link: Link::Down { retry_ms: 0 },
             attachment: 0,
             position: None,
@@ -824,13 +819,17 @@ impl Seat {
             answer: None,
             worker_attachment: 0,
             firing: false,
-            told_clock: Timestamp::MIN,
+            told_clock: unread(partition),
             writing: None,
             snapshotting: None,
             unasked: Vec::new(),
             deleted: None,
         }
     }
+}
+
+fn unread(partition: usize) -> ForeignClock {
+    ForeignClock { partition: partition as u64, clock: Timestamp::MIN, gap_end: Timestamp::MIN }
 }
 
 const SINKS: [&str; 2] = ["ops", "audit"];

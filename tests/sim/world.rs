@@ -1,5 +1,7 @@
 //! Runs a plan: time passes, things go wrong, and in the end everything is well for long enough.
 
+use std::collections::BTreeSet;
+
 use lastseen::alert::Message;
 
 use crate::broker::Broker;
@@ -16,6 +18,8 @@ pub struct Outcome {
     pub plan: Plan,
     /// With what was lost.
     pub facts: Vec<Fact>,
+    /// Of each partition: the messages of the plan that nobody could read.
+    pub lost: Vec<BTreeSet<usize>>,
     /// Of each receiver: what came in for the first time, and when.
     pub received: Vec<Vec<(i64, Message)>>,
     /// Of each partition: spans in which it was not observed without a break.
@@ -72,7 +76,6 @@ impl World {
             gaps: 0,
             ended_ms: 0,
             store_trouble_ms: -1_000_000,
-            others: 0,
             plan,
         };
         let mut random = Random::new(outside.plan.seed, 2);
@@ -104,7 +107,6 @@ impl World {
                 self.heal()?;
             }
             self.brokers();
-            self.outside.others = self.old.len();
             self.start()?;
             for process in self.old.iter_mut().chain(&mut self.process) {
                 process.step(&mut self.outside)?;
@@ -295,6 +297,7 @@ impl World {
             received: receivers.into_iter().map(|receiver| receiver.received).collect(),
             plan: self.outside.plan,
             facts: self.outside.facts,
+            lost: self.outside.brokers.into_iter().map(|broker| broker.lost).collect(),
             unwell: self.unwell,
             in_force: self.in_force,
             crashes: self.crashes,

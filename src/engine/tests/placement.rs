@@ -46,13 +46,12 @@ impl Fleet {
                 bench.engine.answered(tiding.identity.as_ref(), by, reply, &mut bench.out);
             }
         }
-        let clocks: Vec<Timestamp> =
-            self.benches.iter().map(|bench| bench.engine.clock()).collect();
-        for (index, bench) in self.benches.iter_mut().enumerate() {
-            let others = clocks.iter().enumerate().filter(|(other, _)| *other != index);
-            let others =
-                others.map(|(other, clock)| (u64::try_from(other).unwrap(), *clock)).collect();
-            bench.engine.foreign_clocks(ForeignClocks::new(others));
+        let clocks = (0_u64..).zip(&self.benches);
+        let clocks: Vec<ForeignClock> =
+            clocks.map(|(index, bench)| bench.engine.as_foreign(index)).collect();
+        for (index, bench) in (0_u64..).zip(&mut self.benches) {
+            let others = clocks.iter().copied().filter(|other| other.partition != index);
+            bench.engine.foreign_clocks(ForeignClocks::new(others.collect()));
         }
     }
 
@@ -152,11 +151,28 @@ fn a_device_that_moves_to_another_partition_is_judged_there() {
 }
 
 #[test]
+fn a_device_stays_with_a_partition_that_was_not_read_for_as_long_as_it_is_heard_elsewhere() {
+    let mut fleet = Fleet::new(2);
+    fleet.beat(0, "a", 0);
+    fleet.pass(0, 10_000);
+    fleet.beat(1, "a", 100_000);
+    assert_eq!(fleet.benches[0].state("a"), Some(State::Online));
+    fleet.pass(1, 130_000);
+    fleet.pass(1, 130_200);
+    assert_eq!(fleet.decided(), [NONE, NONE], "partition 0 may still hold a heartbeat");
+    fleet.pass(0, 130_000);
+    fleet.pass(0, 130_200);
+    let told =
+        ["a 0..12000 silent", "a 0..12000 resolved Heartbeat 100000", "a 100000..112000 silent"];
+    assert_eq!(fleet.decided(), [told.map(str::to_owned).to_vec(), NONE]);
+}
+
+#[test]
 fn when_the_home_of_a_guest_has_moved_elsewhere_only_one_partition_judges() {
     let mut fleet = Fleet::new(3);
     fleet.beat(0, "a", 0);
     fleet.beat(1, "a", 1_000); // guest of 0
-    for (partition, ms) in [(1, 20_000), (0, 20_000), (0, 20_200)] {
+    for (partition, ms) in [(1, 20_000), (0, 20_000), (0, 40_000)] {
         fleet.pass(partition, ms);
     }
     fleet.beat(2, "a", 100_000); // not heard on 0 for long: moves to 2

@@ -38,6 +38,8 @@ enum Step {
         device: u8,
         mine: bool,
     },
+    /// What is over by now was told to nobody.
+    Hush,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -59,6 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..40_000_i64).prop_map(|after_ms| Step::Break { after_ms }),
         1 => (device.clone(), 0..20_000_i64).prop_map(|(device, back_ms)| Step::Told { device, back_ms }),
         1 => (device, any::<bool>()).prop_map(|(device, mine)| Step::Answered { device, mine }),
+        1 => Just(Step::Hush),
     ]
 }
 
@@ -148,6 +151,10 @@ impl Kept {
                 let reply = if mine { Reply::Mine(facts) } else { Reply::Yours(facts) };
                 let Bench { engine, out, .. } = &mut self.bench;
                 engine.answered(identity.as_ref(), 77, reply, out);
+            }
+            Step::Hush => {
+                let Bench { engine, out, .. } = &mut self.bench;
+                engine.hush(out);
             }
         }
         self.bench.out.tidings.clear();

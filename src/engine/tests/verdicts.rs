@@ -179,3 +179,19 @@ fn an_outage_is_as_short_as_its_earliest_end() {
         ["a 0..12000 silent", "a 0..12000 resolved Heartbeat 27800", "a 0..12000 retracted 12000"]
     );
 }
+
+#[test]
+fn an_outage_that_was_told_to_nobody_and_is_over_is_not_corrected() {
+    let mut bench = Bench::live();
+    bench.beat("over", 0);
+    bench.beat("open", 0);
+    bench.pass(20_000);
+    bench.beat("over", 21_000);
+    bench.decided();
+    let Bench { engine, out, .. } = &mut bench;
+    engine.hush(out);
+    bench.beat("over", 5_000);
+    bench.beat("open", 5_000);
+    let decided = bench.decided();
+    assert!(matches!(&decided[..], [one] if one.starts_with("open ")), "{decided:?}");
+}

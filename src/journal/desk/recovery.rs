@@ -132,6 +132,7 @@ impl Desk {
         }
         let end = recovery.end();
         self.engine.resume(recovery.redo.clock);
+        self.has_announced = false;
         self.applied = end.or(self.applied);
         self.written = self.applied;
     }

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use bytes::Bytes;
+use fe2o3_amqp::Receiver;
 use fe2o3_amqp::link::receiver::CreditMode;
 use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp::types::definitions::{Fields, SenderSettleMode};
-use fe2o3_amqp::types::messaging::{Data, Source};
+use fe2o3_amqp::types::messaging::Source;
 use fe2o3_amqp::types::primitives::{Symbol, Value};
-use fe2o3_amqp::{Delivery as Received, Receiver};
-use futures_util::FutureExt;
 use serde_amqp::described::Described;
 use serde_amqp::descriptor::Descriptor;
 use tokio::sync::{Mutex, mpsc};
@@ -21,15 +19,17 @@ use super::management::{Management, PartitionProperties};
 use super::start::{Plan, Position, plan};
 use crate::clock;
 use crate::config::Start;
-use crate::engine::{Attached, BlindReason, Dating, Millis, Proof, Timestamp};
+use crate::engine::{Attached, BlindReason, Dating, Millis, Timestamp};
 use crate::journal::Resume;
 use crate::source::amqp_link::broker_clock::BrokerClock;
 use crate::source::amqp_link::dial::sleep_ms;
 use crate::source::amqp_link::link_error::LinkError;
 use crate::source::amqp_link::{CREDIT_SLACK, DATA_LINK_PREFIX, MAX_MESSAGE_BYTES};
-use crate::source::{Delivery, Event, MAX_BATCH, PartitionLink};
-use crate::wire::RawMessage;
-use crate::wire::amqp10::log_position;
+use crate::source::{Event, PartitionLink};
+
+mod intake;
+
+use intake::Intake;
 
 const SELECTOR: &str = "apache.org:selector-filter:string";
 /// The selector's number in the registry of AMQP filters.
@@ -40,8 +40,6 @@ const RUNTIME_METRIC: &str = "com.microsoft:enable-receiver-runtime-metric";
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a full channel may keep a partition from saying that it is blind; what follows says so too.
 const BLIND_TIMEOUT: Duration = Duration::from_secs(1);
-/// The broker says that there is more, we wait for it, and it doesn't come: after this long a new connection is made.
-const STALLED_MS: Millis = 30_000;
 /// The most times that a log has begun anew under one creation time: a stored stream is known by its distance from the
 /// hash of today's.
 const MAX_RESETS: u64 = 1_000;
@@ -264,143 +262,4 @@ async fn attach(shared: &Shared, id: &str, plan: &Plan) -> Result<Receiver, Link
         .map_err(|_| LinkError::Timeout("attaching a receiver"))??;
     receiver.set_credit(shared.credit + CREDIT_SLACK).await?;
     Ok(receiver)
-}
-
-/// An attached receiver.
-struct Intake<'a> {
-    partition: &'a mut Partition,
-    receiver: Receiver,
-    shared: &'a Shared,
-    evidence: &'a Evidence,
-    /// Everything up to here is handed over, or was before this attachment.
-    applied: Option<i64>,
-    /// Where this attachment began.
-    began: Option<i64>,
-    /// Credit used since it was last topped up.
-    used: u32,
-    /// An answer that names messages which have not come yet.
-    waiting: Option<Answer>,
-}
-
-impl Intake<'_> {
-    async fn run(&mut self, answers: &mut mpsc::Receiver<Answer>) -> Result<(), LinkError> {
-        loop {
-            tokio::select! {
-                received = self.receiver.recv::<Data>() => self.batch(received?).await?,
-                Some(answer) = answers.recv() => {
-                    self.stalled(&answer)?;
-                    self.waiting = Some(answer);
-                }
-            }
-            self.prove().await?;
-        }
-    }
-
-    /// Hands over what is ready, without waiting for more.
-    async fn batch(&mut self, first: Received<Data>) -> Result<(), LinkError> {
-        let mut deliveries = Vec::with_capacity(16);
-        let mut position = self.partition.position.clone();
-        let mut metric = None;
-        let mut next = Some(first);
-        while let Some(received) = next {
-            let raw = Bytes::from(received.into_body().0.into_vec());
-            metric = self.place(&raw, &mut position);
-            deliveries.push(Delivery {
-                sequence: position.as_ref().map_or(0, |position| position.sequence),
-                raw: RawMessage::Amqp10(raw),
-                received_at: Timestamp::MIN,
-            });
-            self.used += 1;
-            next = match deliveries.len() < MAX_BATCH {
-                true => self.receiver.recv::<Data>().now_or_never().transpose()?,
-                false => None,
-            };
-        }
-        // Only now, since the stamps of these very messages may be the first to tell the broker's time.
-        let received_at = self.shared.clock.now();
-        for delivery in &mut deliveries {
-            delivery.received_at = received_at;
-        }
-        self.partition
-            .send(Event::Batch { attachment: self.partition.attachment, deliveries })
-            .await?;
-        self.applied = position.as_ref().map(|position| position.sequence);
-        self.partition.position = position;
-        self.evidence.boot_ms.store(clock::boot_ms(), Ordering::Relaxed);
-        self.top_up().await?;
-        match metric {
-            Some((last, at)) if Some(last) == self.applied => self.send_proof(at, last).await,
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Moves the position to a message. One that has none gets the next number. Returns the runtime metric: the log's last
-    /// sequence number, and when the broker looked.
-    fn place(&self, raw: &[u8], position: &mut Option<Position>) -> Option<(i64, Timestamp)> {
-        let guess = position
-            .as_ref()
-            .map(|position| position.sequence)
-            .or(self.applied)
-            .map_or(0, |last| last.saturating_add(1));
-        let found = log_position(raw).ok();
-        let sequence = found.and_then(|found| found.sequence).unwrap_or_else(|| {
-            self.shared.counters.unplaced.increment(1);
-            guess
-        });
-        *position = Some(Position {
-            sequence,
-            offset: found.and_then(|found| found.offset).map(str::to_owned),
-        });
-        let found = found?;
-        for stamp in [found.append_time, found.retrieved_at].into_iter().flatten() {
-            self.shared.clock.observe(stamp);
-        }
-        Some((found.last_enqueued_sequence?, found.retrieved_at?))
-    }
-
-    /// Only after the worker has room, so that a slow worker leaves the backlog with the broker.
-    async fn top_up(&mut self) -> Result<(), LinkError> {
-        if self.used >= self.shared.credit / 2 {
-            self.used = 0;
-            self.receiver.set_credit(self.shared.credit + CREDIT_SLACK).await?;
-        }
-        Ok(())
-    }
-
-    /// Sends the proof that waits, once everything it speaks of has been handed over.
-    async fn prove(&mut self) -> Result<(), LinkError> {
-        let Some(answer) = &self.waiting else {
-            return Ok(());
-        };
-        let last = answer.properties.last;
-        if self.applied.is_none_or(|applied| applied < last) {
-            return Ok(());
-        }
-        let at = answer.asked_at;
-        self.waiting = None;
-        self.send_proof(at, last).await
-    }
-
-    /// As long as nothing has come on this attachment there is nothing that has to be applied first: what the log held
-    /// before is applied, not asked for, or gone, and then the worker has never heard of the place where it ends.
-    async fn send_proof(&self, at: Timestamp, last: i64) -> Result<(), LinkError> {
-        let proof = Proof { at, last_enqueued: Some(last).filter(|_| self.applied != self.began) };
-        self.partition.send(Event::Proof { attachment: self.partition.attachment, proof }).await?;
-        self.shared.counters.proofs.increment(1);
-        self.evidence.boot_ms.store(clock::boot_ms(), Ordering::Relaxed);
-        self.evidence.proven_at_ms.store(at.as_ms(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn stalled(&self, answer: &Answer) -> Result<(), LinkError> {
-        let silent_ms = clock::boot_ms() - self.evidence.boot_ms.load(Ordering::Relaxed);
-        let behind = self.applied.is_some_and(|applied| applied < answer.properties.last);
-        if behind && silent_ms > STALLED_MS {
-            return Err(LinkError::Stalled(format!(
-                "partition {}: the broker has messages up to {} and delivers none",
-                self.partition.id, answer.properties.last
-            )));
-        }
-        Ok(())
-    }
 }

@@ -107,10 +107,11 @@ impl Play {
                 }
             }
         }
+        let clocks = (0..).zip(&self.readers);
         let clocks: Vec<_> =
-            (0..).zip(self.readers.iter().map(|reader| reader.engine.clock())).collect();
+            clocks.map(|(index, reader)| reader.engine.as_foreign(index)).collect();
         for (own, reader) in (0_u64..).zip(&mut self.readers) {
-            let others = clocks.iter().copied().filter(|(other, _)| *other != own);
+            let others = clocks.iter().copied().filter(|other| other.partition != own);
             reader.engine.foreign_clocks(ForeignClocks::new(others.collect()));
         }
     }

@@ -397,6 +397,7 @@ async fn after_any_damage_to_the_fleets_journal_what_can_be_read_is_open_and_owe
         let newest = readable.iter().map(|(_, number)| *number).max().unwrap_or(0);
         assert_eq!(desk.state().own.len() as u64, newest, "{chosen:b}");
         let mut told = 0;
+        desk.outbox().open();
         loop {
             match desk.outbox().next("ops") {
                 Next::Nothing => break,

@@ -323,6 +323,7 @@ async fn every_field_of_the_files_of_format_1_is_read_as_it_was_written() {
 
 /// All messages that are owed, in order: sink, subject and status. Each can be read.
 async fn owed(journal: &Journal, outbox: &mut Outbox) -> String {
+    outbox.open();
     let mut owed = String::new();
     for sink in super::scene::SINKS {
         loop {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crate::alert::Message as Told;
 use crate::engine::rules::{Pattern, Policy, ProofOfLife, Rule, Terms};
 use crate::engine::{
-    Attached, Backlog, ClockSettings, Dating, Facts, ForeignClocks, Generation, IdentityRef,
-    Message, Output, PartitionId, Proof, Reply, Signal, SignalKind, State, Timestamp,
+    Attached, Backlog, ClockSettings, Dating, Facts, ForeignClock, ForeignClocks, Generation,
+    IdentityRef, Message, Output, PartitionId, Proof, Reply, Signal, SignalKind, State, Timestamp,
 };
 use crate::journal::{Desk, Moment, Next, Pace, Read, Setup};
 use crate::partitions::restore;
@@ -145,7 +145,7 @@ impl Scene {
             dating: Dating::EventTime,
         };
         let now = moment(self.now_ms);
-        self.desk.foreign_clocks(ForeignClocks::new(vec![(NEXT_TO_IT, at(self.now_ms))]));
+        self.desk.foreign_clocks(next_to_it(at(self.now_ms)));
         self.desk.attach(attached, now, &mut Output::default());
         self.fire();
         self.read();
@@ -196,7 +196,7 @@ impl Scene {
     /// The partition next to this one hears a device that is judged here.
     pub(super) fn hear_elsewhere(&mut self, name: &str) {
         let now = moment(self.now_ms);
-        self.desk.foreign_clocks(ForeignClocks::new(vec![(NEXT_TO_IT, at(self.now_ms))]));
+        self.desk.foreign_clocks(next_to_it(at(self.now_ms)));
         let facts = Facts::heard(at(self.now_ms), self.now_ms, Generation::parse(GENERATION));
         self.desk.told(device(name), NEXT_TO_IT, &facts, now, &mut Output::default());
         self.fire();
@@ -281,4 +281,10 @@ impl Scene {
     pub(super) fn state(&self, name: &str) -> Option<State> {
         self.desk.engine().state(device(name)).map(|(state, _)| state)
     }
+}
+
+/// The clock of the partition next to this one.
+fn next_to_it(clock: Timestamp) -> ForeignClocks {
+    let gap_end = Timestamp::MIN;
+    ForeignClocks::new(vec![ForeignClock { partition: NEXT_TO_IT, clock, gap_end }])
 }
