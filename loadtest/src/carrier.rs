@@ -29,6 +29,17 @@ pub(crate) fn stencil() -> Stencil {
     Stencil::new(ID_PREFIX)
 }
 
+/// The file in the service's folder that has the secret of its source.
+pub(crate) const SECRET_FILE: &str = "source.secret";
+
+/// How the service reads what is carried.
+pub(crate) struct Source {
+    /// The entry of `sources`.
+    pub(crate) entry: String,
+    /// What it needs in [`SECRET_FILE`].
+    pub(crate) secret: String,
+}
+
 /// One of the ways.
 pub(crate) enum Carrier {
     Hub(Box<HubPartitions>),
@@ -38,21 +49,19 @@ pub(crate) enum Carrier {
 
 impl Carrier {
     /// Starts what a profile asks for.
-    pub(crate) async fn open(profile: &Profile, watch: &Stopwatch) -> anyhow::Result<Self> {
+    pub(crate) async fn open(
+        profile: &Profile,
+        watch: &Stopwatch,
+    ) -> anyhow::Result<(Self, Source)> {
         match profile.source {
-            SourceKind::Hub => Ok(Self::Hub(Box::new(HubPartitions::open(profile, watch).await?))),
-            SourceKind::RabbitQueue | SourceKind::RabbitStream | SourceKind::Amqp10 => {
-                Ok(Self::Rabbit(Box::new(RabbitQueue::open(profile.source).await?)))
+            SourceKind::Hub => {
+                let (partitions, source) = HubPartitions::open(profile, watch).await?;
+                Ok((Self::Hub(Box::new(partitions)), source))
             }
-        }
-    }
-
-    /// The entry of `sources` that reads from here, and the secret that it needs in a file.
-    pub(crate) fn source(&self, secret_file: &str) -> (String, String) {
-        match self {
-            Self::Hub(hub) => hub.source(secret_file),
-            Self::Rabbit(queue) => queue.source(secret_file),
-            Self::Redis(_) => Default::default(),
+            SourceKind::RabbitQueue | SourceKind::RabbitStream | SourceKind::Amqp10 => {
+                let (queue, source) = RabbitQueue::open(profile.source).await?;
+                Ok((Self::Rabbit(Box::new(queue)), source))
+            }
         }
     }
 
@@ -77,7 +86,6 @@ impl Carrier {
 /// The embedded hub, until dropped.
 pub(crate) struct HubPartitions {
     hub: Hub,
-    connection_string: String,
     stencil: Stencil,
     /// The partition of each device.
     partitions: Vec<u8>,
@@ -87,7 +95,7 @@ pub(crate) struct HubPartitions {
 }
 
 impl HubPartitions {
-    async fn open(profile: &Profile, watch: &Stopwatch) -> anyhow::Result<Self> {
+    async fn open(profile: &Profile, watch: &Stopwatch) -> anyhow::Result<(Self, Source)> {
         let partitions = usize::try_from(profile.partitions)?;
         let flooded = FLOOD_PER_S * profile.flood_ms.unsigned_abs() / 1_000;
         let kept = (profile.rate() * RETENTION_S + flooded) / u64::from(profile.partitions);
@@ -100,28 +108,26 @@ impl HubPartitions {
             key: "bG9hZA==".to_owned(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.context("no port for the hub")?;
-        let connection_string = connection_string(&options, listener.local_addr()?);
+        let source = Source {
+            entry: format!(
+                "{{ name: load, type: event_hubs, hub: load, connection_string_file: {SECRET_FILE} }}"
+            ),
+            secret: connection_string(&options, listener.local_addr()?),
+        };
         let hub = Hub::new(options, watch.now());
         let stencil = stencil();
         let partition = |number| u8::try_from(hub.partition_of(&stencil.device_id(number)));
         let placed = (0..profile.identities).map(partition).collect::<Result<_, _>>()?;
         let stop = CancellationToken::new();
         tokio::spawn(hub.clone().serve(listener, stop.clone()));
-        Ok(Self {
+        let opened = Self {
             hub,
-            connection_string,
             stencil,
             partitions: placed,
             batches: vec![Vec::new(); partitions],
             _stop: stop.drop_guard(),
-        })
-    }
-
-    fn source(&self, secret_file: &str) -> (String, String) {
-        let entry = format!(
-            "{{ name: load, type: event_hubs, hub: load, connection_string_file: {secret_file} }}"
-        );
-        (entry, self.connection_string.clone())
+        };
+        Ok((opened, source))
     }
 
     fn carry(&mut self, moments: &[Moment]) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use lastseen::devhub::receiver::{self, Inbox};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::carrier::{self, Carrier};
+use crate::carrier::{self, Carrier, Source};
 use crate::judge::{News, Told, Verdict};
 use crate::measure::{Fleet, Measured, Watcher};
 use crate::profile::Profile;
@@ -58,7 +58,7 @@ impl Watched {
     async fn set_up(
         program: &Path,
         profile: &Profile,
-        carrier: &Carrier,
+        source: &Source,
         watch: Stopwatch,
     ) -> anyhow::Result<Self> {
         let secret = receiver::fresh_secret();
@@ -67,7 +67,6 @@ impl Watched {
         let address = listener.local_addr()?;
         let (inbox, stop) = (Inbox::default(), CancellationToken::new());
         tokio::spawn(receiver::serve(listener, signer, inbox.clone(), watch, stop.clone()));
-        let source = |secret_file: &str| carrier.source(secret_file);
         let service = Service::set_up(program, profile, source, address, &secret)?;
         Ok(Self { service, inbox, stencil: carrier::stencil(), _stop: stop.drop_guard() })
     }
@@ -96,8 +95,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Outcome> {
     let watch = Stopwatch::start();
     progress.say(&format!("{name}: {}", profile.about));
-    let carrier = Carrier::open(profile, &watch).await?;
-    let mut watched = Watched::set_up(program, profile, &carrier, watch).await?;
+    let (carrier, source) = Carrier::open(profile, &watch).await?;
+    let mut watched = Watched::set_up(program, profile, &source, watch).await?;
     watched.service.start().await?;
     let mut fleet = Fleet::start(profile, seed, carrier, watch)?;
     let measured = fleet.until_told(&mut watched, progress).await?;

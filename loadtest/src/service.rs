@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::carrier::{SECRET_FILE, Source};
 use crate::profile::Profile;
 use crate::vitals::Vitals;
 
@@ -27,8 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How much of its log is shown if it fails.
 const LOG_TAIL: usize = 2_000;
 
-const SOURCE_SECRET: &str = "source.secret";
-
 /// The program and its folder, until dropped.
 pub(crate) struct Service {
     program: PathBuf,
@@ -37,11 +36,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Writes its configuration. `source` makes the entry and the secret of the source.
+    /// Writes its configuration.
     pub(crate) fn set_up(
         program: &Path,
         profile: &Profile,
-        source: impl FnOnce(&str) -> (String, String),
+        source: &Source,
         webhook: SocketAddr,
         secret: &SecretString,
     ) -> anyhow::Result<Self> {
@@ -51,15 +50,14 @@ impl Service {
             program.display()
         );
         let folder = tempfile::Builder::new().prefix("lastseen-load-").tempdir()?;
-        let (entry, source_secret) = source(SOURCE_SECRET);
         let private = |name: &str, content: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, content)?;
             std::fs::set_permissions(&path, Permissions::from_mode(0o600))
         };
-        private(SOURCE_SECRET, &source_secret)?;
+        private(SECRET_FILE, &source.secret)?;
         private("load.whsec", secret.expose_secret())?;
-        private("lastseen.yaml", &configuration(profile, &entry, webhook))?;
+        private("lastseen.yaml", &configuration(profile, &source.entry, webhook))?;
         Ok(Self { program: program.to_owned(), folder, child: None })
     }
 

@@ -6,6 +6,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use lastseen::devhub::hub::Stencil;
 
+use super::{SECRET_FILE, Source};
 use crate::plan::{Action, Moment};
 use crate::profile::SourceKind;
 use crate::rabbitmq::RabbitMq;
@@ -14,15 +15,14 @@ const QUEUE: &str = "load";
 
 /// The queue and its broker, until dropped.
 pub(crate) struct RabbitQueue {
-    kind: SourceKind,
     channel: Channel,
     stencil: Stencil,
     _connection: Connection,
-    node: RabbitMq,
+    _node: RabbitMq,
 }
 
 impl RabbitQueue {
-    pub(super) async fn open(kind: SourceKind) -> anyhow::Result<Self> {
+    pub(super) async fn open(kind: SourceKind) -> anyhow::Result<(Self, Source)> {
         let node = RabbitMq::start().await;
         let connection = Connection::connect(&node.uri(), ConnectionProperties::default())
             .await
@@ -35,22 +35,10 @@ impl RabbitQueue {
             arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
         }
         channel.queue_declare(QUEUE.into(), QueueDeclareOptions::durable(), arguments).await?;
-        Ok(Self { kind, channel, stencil: super::stencil(), _connection: connection, node })
-    }
-
-    pub(super) fn source(&self, secret_file: &str) -> (String, String) {
-        let common =
-            format!("name: load, hub: load, uri_file: {secret_file}, event_time: trusted_header");
-        let entry = match self.kind {
-            SourceKind::Amqp10 => format!(
-                "{{ {common}, type: amqp10, address: /amq/queue/{QUEUE}, sole_consumer: true, lock: 0s }}"
-            ),
-            SourceKind::Hub | SourceKind::RabbitQueue | SourceKind::RabbitStream => format!(
-                "{{ {common}, type: amqp091, queue: {QUEUE}, queue_type: {} }}",
-                queue_type(self.kind)
-            ),
-        };
-        (entry, self.node.uri())
+        let source = Source { entry: entry(kind), secret: node.uri() };
+        let opened =
+            Self { channel, stencil: super::stencil(), _connection: connection, _node: node };
+        Ok((opened, source))
     }
 
     /// What a broker can't say, that a connection came or went, is not sent.
@@ -73,6 +61,20 @@ impl RabbitQueue {
             ensure!(confirm.await?.is_ack(), "the broker refused a heartbeat");
         }
         Ok(())
+    }
+}
+
+fn entry(kind: SourceKind) -> String {
+    let common =
+        format!("name: load, hub: load, uri_file: {SECRET_FILE}, event_time: trusted_header");
+    match kind {
+        SourceKind::Amqp10 => format!(
+            "{{ {common}, type: amqp10, address: /amq/queue/{QUEUE}, sole_consumer: true, lock: 0s }}"
+        ),
+        SourceKind::Hub | SourceKind::RabbitQueue | SourceKind::RabbitStream => {
+            let kind = queue_type(kind);
+            format!("{{ {common}, type: amqp091, queue: {QUEUE}, queue_type: {kind} }}")
+        }
     }
 }
 
