@@ -24,13 +24,13 @@ const RETENTION_S: u64 = 90;
 /// More than two cores have been seen to take.
 const FLOOD_PER_S: u64 = 400_000;
 
+/// The file in the service's folder that has the secret of its source.
+pub(crate) const SECRET_FILE: &str = "source.secret";
+
 /// Ids of devices by number.
 pub(crate) fn stencil() -> Stencil {
     Stencil::new(ID_PREFIX)
 }
-
-/// The file in the service's folder that has the secret of its source.
-pub(crate) const SECRET_FILE: &str = "source.secret";
 
 /// How the service reads what is carried.
 pub(crate) struct Source {

@@ -167,12 +167,14 @@ pub(crate) fn table(ours: &Report, redis: &Measured, verdict: &Verdict) -> Strin
         row("delay p99, ms", delay.p99, verdict.p99_ms()),
         row("delay max, ms", delay.max, verdict.delay_ms.max()),
         row("silenced", ours.silenced, verdict.silenced),
+        row("told", ours.told, verdict.told),
         row("not told in time", ours.missed, verdict.missed),
     ];
     let line = |[what, ours, redis, ratio]: [String; 4]| {
         format!("{what:>26}  {ours:>12}  {redis:>12}  {ratio:>8}\n")
     };
-    rows.into_iter().map(line).collect()
+    let note = "Delays are those of what was told.\n";
+    rows.into_iter().map(line).chain([note.to_owned()]).collect()
 }
 
 fn row(what: &str, ours: u64, redis: u64) -> [String; 4] {
