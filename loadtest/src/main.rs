@@ -9,7 +9,8 @@
 //!
 //! The source, the sender and the receiver are in this process: the embedded hub of the library, or clients of a
 //! RabbitMQ node of its own. [`plan`] says what every device does and when, waits for nobody, and keeps the record
-//! that [`judge`] holds against what was received. The service's own counters count for nothing.
+//! that [`judge`] holds against what was received. The service's own counters count for nothing; what it puts into its dead
+//! letters fails a run.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -47,6 +47,8 @@ pub(crate) struct Report {
     pub(crate) refused: u64,
     /// Messages about the way in or the service itself.
     pub(crate) about_no_device: u64,
+    /// What the service put aside because it could not read or deliver it.
+    pub(crate) dead_letter_bytes: u64,
     pub(crate) flood: Option<Flood>,
     pub(crate) restart_to_ready_ms: Option<i64>,
     pub(crate) passed: bool,
@@ -82,6 +84,7 @@ pub(crate) struct Findings<'a> {
     pub(crate) longest_pause_ms: i64,
     pub(crate) refused: u64,
     pub(crate) about_no_device: u64,
+    pub(crate) dead_letter_bytes: u64,
     pub(crate) flood: Option<Flood>,
     pub(crate) restart_to_ready_ms: Option<i64>,
 }
@@ -121,9 +124,13 @@ impl Report {
             longest_pause_ms: findings.longest_pause_ms,
             refused: findings.refused,
             about_no_device: findings.about_no_device,
+            dead_letter_bytes: findings.dead_letter_bytes,
             flood: findings.flood,
             restart_to_ready_ms: findings.restart_to_ready_ms,
-            passed: verdict.is_true() && in_time && findings.refused == 0,
+            passed: verdict.is_true()
+                && in_time
+                && findings.refused == 0
+                && findings.dead_letter_bytes == 0,
         }
     }
 
@@ -168,12 +175,14 @@ impl Report {
         if let Some(ms) = self.restart_to_ready_ms {
             lines.add("restart", format!("ready {} ms after SIGKILL", grouped(ms.unsigned_abs())));
         }
-        if self.refused + self.about_no_device > 0 {
+        if self.refused + self.about_no_device + self.dead_letter_bytes > 0 {
             lines.add(
                 "besides",
                 format!(
-                    "{} messages about the way in or the service itself, {} refused by the receiver",
-                    self.about_no_device, self.refused
+                    "{} messages about the way in or the service itself, {} refused by the receiver, {} bytes of dead letters",
+                    self.about_no_device,
+                    self.refused,
+                    grouped(self.dead_letter_bytes)
                 ),
             );
         }
@@ -244,7 +253,7 @@ mod tests {
 
     const PROFILE: &str = "{ about: a test, source: hub, identities: 1000, interval: 1s, window: 2s, grace: 1s, silenced: 1, silenced_within: 1s, max_p99: 2s }";
 
-    fn report(delay_ms: i64, refused: u64) -> Report {
+    fn report(delay_ms: i64, refused: u64, dead_letter_bytes: u64) -> Report {
         let profile: Profile = serde_saphyr::from_str(PROFILE).unwrap();
         let deadline = Timestamp::from_ms(5_000);
         let told = Told {
@@ -275,6 +284,7 @@ mod tests {
                 longest_pause_ms: 1_000,
                 refused,
                 about_no_device: 0,
+                dead_letter_bytes,
                 flood: None,
                 restart_to_ready_ms: Some(1_234),
             },
@@ -283,7 +293,7 @@ mod tests {
 
     #[test]
     fn rates_costs_and_memory_follow_from_the_samples() {
-        let report = report(1_100, 0);
+        let report = report(1_100, 0, 0);
         assert_eq!((report.heartbeats_per_s, report.seconds), (1_000, 10));
         assert_eq!((report.cpu_ns_per_heartbeat, report.cpu_percent), (500_000, 50));
         assert_eq!((report.rss_bytes, report.rss_bytes_per_identity), (2_000_000, 1_000));
@@ -291,15 +301,16 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_beyond_the_limit_and_a_message_that_nobody_signed_fail_a_run() {
-        assert!(report(2_000, 0).passed);
-        assert!(!report(2_010, 0).passed);
-        assert!(!report(1_100, 1).passed);
+    fn a_delay_beyond_the_limit_an_unsigned_message_and_a_dead_letter_fail_a_run() {
+        assert!(report(2_000, 0, 0).passed);
+        assert!(!report(2_010, 0, 0).passed);
+        assert!(!report(1_100, 1, 0).passed);
+        assert!(!report(1_100, 0, 1).passed);
     }
 
     #[test]
     fn the_text_tells_the_verdict_and_the_json_holds_the_figures() {
-        let report = report(1_100, 0);
+        let report = report(1_100, 0, 0);
         let text = report.text();
         assert!(text.contains("p99 1,100 ms (at most 2,000 ms)"), "{text}");
         assert!(text.contains("ready 1,234 ms after SIGKILL"), "{text}");

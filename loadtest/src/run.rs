@@ -117,6 +117,7 @@ pub(crate) async fn run(
         longest_pause_ms: fleet.longest_pause_ms(),
         refused: watched.inbox.refused(),
         about_no_device: watched.inbox.about_no_device(),
+        dead_letter_bytes: watched.service.dead_letter_bytes(),
         flood,
         restart_to_ready_ms,
     };

@@ -110,6 +110,11 @@ impl Service {
         Vitals::of(self.child.as_ref().context("the service does not run")?.id())
     }
 
+    /// Bytes of messages that it could not read or deliver, with what it says about them.
+    pub(crate) fn dead_letter_bytes(&self) -> u64 {
+        bytes_below(&self.folder.path().join("data/dead-letters"))
+    }
+
     async fn is_ready(&self) -> bool {
         let Some(address) = self.http() else {
             return false;
@@ -151,6 +156,17 @@ impl Drop for Service {
     }
 }
 
+/// Of all files; a folder that is not there has none.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_below(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
 fn configuration(profile: &Profile, source: &str, webhook: SocketAddr) -> String {
     let Profile { window_ms, grace_ms, allowance_ms, .. } = profile;
     format!(
@@ -172,4 +188,19 @@ log: {{ level: info, format: text }}
 ",
         receiver::PATH
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_counted_through_all_folders_and_a_missing_one_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("ingest/old")).unwrap();
+        std::fs::write(folder.path().join("ingest/old/0.jsonl"), "12345").unwrap();
+        std::fs::write(folder.path().join("ingest/1.jsonl"), "678").unwrap();
+        assert_eq!(bytes_below(folder.path()), 8);
+        assert_eq!(bytes_below(&folder.path().join("delivery")), 0);
+    }
 }

@@ -5,6 +5,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOpti
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use lastseen::devhub::hub::Stencil;
+use lastseen::engine::Timestamp;
 
 use super::{SECRET_FILE, Source};
 use crate::plan::{Action, Moment};
@@ -15,6 +16,7 @@ const QUEUE: &str = "load";
 
 /// The queue and its broker, until dropped.
 pub(crate) struct RabbitQueue {
+    kind: SourceKind,
     channel: Channel,
     stencil: Stencil,
     _connection: Connection,
@@ -37,7 +39,7 @@ impl RabbitQueue {
         channel.queue_declare(QUEUE.into(), QueueDeclareOptions::durable(), arguments).await?;
         let source = Source { entry: entry(kind), secret: node.uri() };
         let opened =
-            Self { channel, stencil: super::stencil(), _connection: connection, _node: node };
+            Self { kind, channel, stencil: super::stencil(), _connection: connection, _node: node };
         Ok((opened, source))
     }
 
@@ -45,16 +47,17 @@ impl RabbitQueue {
     pub(super) async fn carry(&mut self, moments: &[Moment]) -> anyhow::Result<()> {
         let mut confirms = Vec::with_capacity(moments.len());
         for moment in moments.iter().filter(|moment| moment.action == Action::Heartbeat) {
-            let mut headers = FieldTable::default();
             let device = self.stencil.device_id(moment.number);
-            headers.insert("iothub-connection-device-id".into(), text(&device));
-            headers.insert("iothub-message-source".into(), text("Telemetry"));
-            let at = AMQPValue::LongLongInt(moment.at.as_ms());
-            headers.insert("iothub-enqueuedtime".into(), at);
+            let (headers, body) = message(self.kind, &device, moment.at);
             let properties = BasicProperties::default().with_headers(headers).with_delivery_mode(2);
             let options = BasicPublishOptions::default();
-            let published =
-                self.channel.basic_publish("".into(), QUEUE.into(), options, b"", properties);
+            let published = self.channel.basic_publish(
+                "".into(),
+                QUEUE.into(),
+                options,
+                body.as_bytes(),
+                properties,
+            );
             confirms.push(published.await?);
         }
         for confirm in confirms {
@@ -64,12 +67,30 @@ impl RabbitQueue {
     }
 }
 
+/// Headers and body of a heartbeat. RabbitMQ before 4 hands no headers of a publisher on to receivers by AMQP 1.0, so there
+/// the body says who it is and when.
+fn message(kind: SourceKind, device: &str, at: Timestamp) -> (FieldTable, String) {
+    let mut headers = FieldTable::default();
+    match kind {
+        SourceKind::Amqp10 => {
+            (headers, format!(r#"{{"device":"{device}","sent":{}}}"#, at.as_ms()))
+        }
+        SourceKind::Hub | SourceKind::RabbitQueue | SourceKind::RabbitStream => {
+            headers.insert("iothub-connection-device-id".into(), text(device));
+            headers.insert("iothub-message-source".into(), text("Telemetry"));
+            headers.insert("iothub-enqueuedtime".into(), AMQPValue::LongLongInt(at.as_ms()));
+            (headers, String::new())
+        }
+    }
+}
+
 fn entry(kind: SourceKind) -> String {
     let common =
         format!("name: load, hub: load, uri_file: {SECRET_FILE}, event_time: trusted_header");
     match kind {
         SourceKind::Amqp10 => format!(
-            "{{ {common}, type: amqp10, address: /amq/queue/{QUEUE}, sole_consumer: true, lock: 0s }}"
+            "{{ {common}, type: amqp10, address: /amq/queue/{QUEUE}, sole_consumer: true, lock: 0s, \
+             mapping: {{ device: {{ body: /device }}, event_time: {{ body: /sent }} }} }}"
         ),
         SourceKind::Hub | SourceKind::RabbitQueue | SourceKind::RabbitStream => {
             let kind = queue_type(kind);
