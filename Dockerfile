@@ -14,11 +14,13 @@ ARG RUST=1.95.0
 FROM rust:${RUST}-bookworm AS build
 WORKDIR /src
 
-# Dependencies first: this layer changes only with the manifests. A stub stands for every target that they name.
+# Dependencies first: this layer changes only with the manifests. A stub stands for every target that they name. The load
+# test is in the workspace, so cargo wants to see its manifest; it is not built.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src benches \
+COPY loadtest/Cargo.toml loadtest/
+RUN mkdir src benches loadtest/src \
     && echo '//! Stub.' > src/lib.rs \
-    && for target in src/main benches/decode benches/memory benches/restore benches/ratios; do printf '//! Stub.\nfn main() {}\n' > "$target.rs"; done \
+    && for target in src/main benches/decode benches/memory benches/restore benches/ratios loadtest/src/main; do printf '//! Stub.\nfn main() {}\n' > "$target.rs"; done \
     && cargo rustc --locked --release --bin lastseen -- -C target-feature=+crt-static \
     && rm -r src
 

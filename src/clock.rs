@@ -60,6 +60,26 @@ pub fn wall() -> Timestamp {
     Timestamp::from_ms(ms)
 }
 
+/// Wall time that never steps: it starts as the machine's and goes on by boot time, so that the fleet's
+/// stamps and the receiver's can be compared whatever happens to the wall clock meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch {
+    started: Timestamp,
+    started_boot_ms: Millis,
+}
+
+impl Stopwatch {
+    /// Starts it.
+    pub fn start() -> Self {
+        Self { started: wall(), started_boot_ms: boot_ms() }
+    }
+
+    /// What it shows.
+    pub fn now(&self) -> Timestamp {
+        self.started.plus(boot_ms() - self.started_boot_ms)
+    }
+}
+
 /// Nanoseconds of processor time that this thread has used: what a benchmark compares on a shared machine.
 pub fn thread_cpu_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

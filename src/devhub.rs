@@ -1,4 +1,5 @@
-//! The embedded development hub (AMQP 1.0, Event Hubs-compatible, in memory, loopback only) and a simulated fleet.
+//! The embedded development hub (AMQP 1.0, Event Hubs-compatible, in memory, loopback only), a simulated fleet, and a
+//! receiver of webhooks.
 //!
 //! [`hub`] holds the partitions and knows no socket; [`amqp`] lets clients read and write them as they would an event
 //! hub; [`fleet`] plans what devices do. The AMQP side is written against the protocol (OASIS AMQP 1.0) and shares no
@@ -7,4 +8,5 @@
 pub mod amqp;
 pub mod fleet;
 pub mod hub;
+pub mod receiver;
 mod value;

@@ -28,7 +28,7 @@
 //! | [`journal`] | PURE: what has to be durable before anybody is told: entries, snapshots, outbox, and the way back after a crash |
 //! | [`store`] | journals and snapshots in a folder or an object store; dead letters of what could not be read or delivered |
 //! | [`api`] | health and metrics over HTTP, and the data of the fleet on loopback |
-//! | [`devhub`] | the embedded development hub and a simulated fleet, for the demo and the tests |
+//! | [`devhub`] | the embedded development hub, a simulated fleet and a webhook receiver, for the demo, the load test and the tests |
 //! | [`cli`] | one command per file |
 //!
 //! # Words

@@ -86,26 +86,33 @@ campaigns() {
     done
 }
 
+# The shipped program under a fleet, judged from outside: the one small profile; the others are run by hand (README.md).
+load() {
+    cargo build --locked --release
+    cargo run --locked --release -p loadtest -- run loadtest/profiles/smoke.yaml
+}
+
 # It is read with its private items, so links to them are sound.
 documentation() {
-    RUSTDOCFLAGS="-Dwarnings -Arustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items
+    RUSTDOCFLAGS="-Dwarnings -Arustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
 }
 
 if [ "$mode" = all ]; then
     section "system packages" system_packages
 fi
 section "format" cargo fmt --check
-section "lints" cargo clippy --locked --all-targets -- -D warnings
+section "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 if [ "$mode" = --quick ]; then
-    section "unit tests" cargo test --locked --lib
+    section "unit tests" cargo test --locked --workspace --lib --bins
 else
     section "dependency policy" cargo_deny --locked check --hide-inclusion-graph licenses bans sources
     section "documentation" documentation
     section "test parts" test_parts
     section "chart" bash tests/chart.sh
-    section "tests" cargo test --locked
+    section "tests" cargo test --locked --workspace
     section "campaigns" campaigns
     section "demo, as in the README" cargo run --locked --release -- demo --devices 300 --interval 500ms --window 2s --duration 15s --json
+    section "load, small" load
     section "memory of a million devices" cargo bench --locked --bench memory
     section "ratios" cargo bench --locked --bench ratios
     section "start with a million devices" cargo bench --locked --bench restore

@@ -26,7 +26,6 @@ use stage::Stage;
 
 mod driver;
 mod ink;
-mod receiver;
 mod report;
 mod scene;
 mod screen;

@@ -31,7 +31,7 @@ def instructions():
 
 
 def allowed():
-    """The names at the top of the context that .dockerignore lets through: it forbids all and names those."""
+    """What .dockerignore lets through of the context: it forbids all and names that."""
     lines = (context / ".dockerignore").read_text().splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*" and all(rule.startswith("!") for rule in rules[1:]), "only `*` and then `!NAME` is understood"
@@ -65,7 +65,8 @@ class Stage:
             if origin:
                 source = stages[origin].inside(source)
             else:
-                assert source.split("/")[0] in allowed(), f".dockerignore keeps {source} from the builder"
+                passes = {source, source.split("/")[0]} & allowed()
+                assert passes, f".dockerignore keeps {source} from the builder"
                 source = context / source
             # A folder's content is copied, a file goes into a folder.
             place = self.inside(target)

@@ -80,7 +80,7 @@ impl RabbitMq {
         write_config(&dir, ports);
         let watch = Command::new("setsid")
             .arg("sh")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/rabbitmq_watch.sh"))
+            .args(["-c", include_str!("rabbitmq_watch.sh"), "rabbitmq_watch"])
             .arg(&dir)
             .arg(ports.epmd.to_string())
             .stdin(Stdio::piped())

@@ -6,36 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
+use crate::clock::Stopwatch;
 use crate::devhub::fleet::{Action, FleetEvent, Member, Plan, Roster, Truth};
 use crate::devhub::hub::{DeviceMessage, Hub, HubError, RegistryChange};
-use crate::engine::{Millis, Timestamp};
+use crate::engine::Timestamp;
 
 /// After so many events in a row without a pause, other tasks get their turn.
 const EVENTS_PER_TURN: u32 = 128;
 
 /// The body of a message that is not an empty heartbeat.
 const TELEMETRY: &[u8] = br#"{"temperature":21.5}"#;
-
-/// Wall time that never steps: it starts as the machine's and goes on by boot time, so that the fleet's
-/// stamps and the receiver's can be compared whatever happens to the wall clock meanwhile.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stopwatch {
-    started: Timestamp,
-    started_boot_ms: Millis,
-}
-
-impl Stopwatch {
-    /// Starts it.
-    pub(super) fn start() -> Self {
-        Self { started: clock::wall(), started_boot_ms: clock::boot_ms() }
-    }
-
-    /// What it shows.
-    pub(super) fn now(&self) -> Timestamp {
-        self.started.plus(clock::boot_ms() - self.started_boot_ms)
-    }
-}
 
 /// The fleet's record, shared between the driver and those who look at it.
 #[derive(Clone)]

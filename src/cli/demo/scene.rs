@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::driver::Record;
-use super::receiver::Inbox;
 use crate::devhub::fleet::{FleetOptions, Notice, NoticeStatus};
+use crate::devhub::receiver::Inbox;
 use crate::engine::{Millis, Timestamp};
 
 /// The most alerts listed.

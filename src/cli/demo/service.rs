@@ -10,9 +10,9 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::Service;
 use super::scene::{LiveView, PartitionView};
 use super::settings::ALLOWANCE_MS;
-use super::{Service, receiver};
 use crate::app::App;
 use crate::clock;
 use crate::config::{
@@ -20,6 +20,7 @@ use crate::config::{
     RedactedUrl, SourceConfig, SourceKind, Start, StoreConfig, Transport, WebhookConfig,
 };
 use crate::devhub::fleet::{FleetOptions, GATEWAY_GLOB, Module};
+use crate::devhub::receiver;
 use crate::engine::rules::{Pattern, Policy, ProofOfLife, Rule, Terms};
 use crate::engine::{Millis, State};
 use crate::partitions::Partitions;

@@ -11,14 +11,15 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::driver::{self, Record, Stopwatch};
-use super::receiver::{self, Inbox};
+use super::driver::{self, Record};
 use super::service::{self, Folder, Surroundings};
 use super::{LiveView, Service};
 use crate::alert::signature::Signer;
+use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::devhub::fleet::{FleetOptions, Plan};
 use crate::devhub::hub::{Hub, HubOptions, connection_string};
+use crate::devhub::receiver::{self, Inbox};
 
 /// Name of the simulated IoT Hub.
 const HUB: &str = "demo";

@@ -45,6 +45,10 @@ impl Counters {
         add(counter);
     }
 
+    pub(super) fn accepted(&self, messages: usize) {
+        add_many(&self.accepted, u64::try_from(messages).unwrap_or(u64::MAX));
+    }
+
     pub(super) fn read(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {

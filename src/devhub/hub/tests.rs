@@ -235,3 +235,48 @@ fn devices_spread_over_the_partitions() {
     let even = 1_000 / u32::try_from(devices.len()).unwrap();
     assert!(devices.iter().all(|&count| count > even / 2), "{devices:?}");
 }
+
+#[test]
+fn a_heartbeat_of_a_stencil_reads_as_one_that_was_encoded_for_its_device() {
+    let hub = hub(1, 100);
+    let stencil = Stencil::new("pump-");
+    let device = stencil.device_id(7);
+    assert_eq!(device, "pump-0000000007");
+    let beats = [Beat { number: 6, at: at(1) }, Beat { number: 7, at: at(2) }];
+    hub.heartbeats(0, &stencil, &beats).unwrap();
+    hub.device_to_cloud(heartbeat(&device), at(3)).unwrap();
+    let [_, printed, encoded] = <[Record; 3]>::try_from(read_all(&hub, 0, 0)).unwrap();
+    assert_eq!((printed.sequence, encoded.sequence), (1, 2));
+    let annotations = |record: &Record| section(record, 0x72);
+    let (printed_stamps, encoded_stamps) = (annotations(&printed), annotations(&encoded));
+    assert_eq!(printed_stamps.entry("x-opt-sequence-number"), Some(&Value::Long(1)));
+    for name in ["x-opt-enqueued-time", "iothub-enqueuedtime"] {
+        assert_eq!(printed_stamps.entry(name), Some(&Value::Timestamp(at(2).as_ms())), "{name}");
+    }
+    let offset = |stamps: &Value| text(stamps, "x-opt-offset").parse::<usize>().unwrap();
+    assert_eq!(offset(&encoded_stamps), 2 * offset(&printed_stamps));
+    for name in ["iothub-connection-device-id", "x-opt-partition-key", "iothub-message-source"] {
+        assert_eq!(printed_stamps.entry(name), encoded_stamps.entry(name), "{name}");
+    }
+    assert_eq!(section(&printed, 0x75), section(&encoded, 0x75));
+    assert_eq!(hub.counts().accepted, 3);
+}
+
+#[test]
+fn a_stencil_knows_its_devices_by_their_ids() {
+    let stencil = Stencil::new("pump-");
+    assert_eq!(stencil.number(&stencil.device_id(u32::MAX)), Some(u32::MAX));
+    for stranger in ["pump-7", "pump-00000000070", "fan-0000000007", "pump-000000000x"] {
+        assert_eq!(stencil.number(stranger), None, "{stranger}");
+    }
+}
+
+#[test]
+fn a_hub_that_refuses_devices_takes_no_heartbeats_of_a_stencil() {
+    let hub = hub(1, 100);
+    hub.faults().update(|state| state.refuse_devices = true);
+    let beat = Beat { number: 0, at: at(1) };
+    let refused = hub.heartbeats(0, &Stencil::new("pump-"), &[beat]);
+    assert_eq!(refused, Err(HubError::Unavailable));
+    assert!(read_all(&hub, 0, 0).is_empty());
+}

@@ -6,6 +6,7 @@ use super::*;
 use crate::alert::{Alert, Origin, body};
 use crate::cli::demo::driver::perform;
 use crate::devhub::hub::{Hub, HubOptions};
+use crate::devhub::receiver;
 use crate::engine::{
     Attached, Audience, Backlog, ClockSettings, Dating, ForeignClocks, Output, Partition, Proof,
 };

@@ -1,4 +1,4 @@
-//! The webhook receiver of the demo: on loopback, verifies the signature, records what came and when.
+//! A webhook receiver for the demo and the load test: verifies the signature, records what came and when.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,17 +14,17 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::driver::Stopwatch;
+use super::fleet::{Notice, NoticeStatus};
 use crate::alert::body::MAX_BODY_BYTES;
 use crate::alert::signature::Signer;
-use crate::devhub::fleet::{Notice, NoticeStatus};
+use crate::clock::Stopwatch;
 use crate::engine::{Millis, Timestamp};
 
 /// The path that takes webhooks.
-pub(super) const PATH: &str = "/hook";
+pub const PATH: &str = "/hook";
 
-/// The most webhooks kept: several for each device of the largest demo. Beyond, the receiver answers 503, and what
-/// it did not keep counts as not received.
+/// The most webhooks kept: several for each device that a demo or a load test silences. Beyond, the receiver answers 503,
+/// and what it did not keep counts as not received.
 const MAX_NOTICES: usize = 500_000;
 
 /// How far the signed time may be off, either way: the tolerance of the Standard Webhooks libraries, five minutes.
@@ -32,24 +32,35 @@ const TOLERANCE_MS: Millis = 300_000;
 
 /// What came in.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Inbox(Arc<Mutex<Received>>);
+pub struct Inbox(Arc<Mutex<Received>>);
 
 /// What came in, in order of receipt.
 #[derive(Debug, Default)]
 struct Received {
     notices: Vec<Notice>,
     refused: u64,
+    about_no_device: u64,
 }
 
 impl Inbox {
     /// Looks at everything received so far.
-    pub(super) fn read<T>(&self, look: impl FnOnce(&[Notice]) -> T) -> T {
+    pub fn read<T>(&self, look: impl FnOnce(&[Notice]) -> T) -> T {
         look(&self.0.lock().unwrap_or_else(PoisonError::into_inner).notices)
     }
 
     /// How many webhooks were refused: not signed, or not readable.
-    pub(super) fn refused(&self) -> u64 {
+    pub fn refused(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).refused
+    }
+
+    /// How many webhooks were about a way in or the service itself.
+    pub fn about_no_device(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).about_no_device
+    }
+
+    fn set_aside(&self) -> StatusCode {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).about_no_device += 1;
+        StatusCode::NO_CONTENT
     }
 
     fn keep(&self, notice: Notice) -> StatusCode {
@@ -67,7 +78,7 @@ impl Inbox {
 }
 
 /// A secret that nobody else knows.
-pub(super) fn fresh_secret() -> SecretString {
+pub fn fresh_secret() -> SecretString {
     let bytes: [u8; 32] = rand::random();
     format!("whsec_{}", BASE64.encode(bytes)).into()
 }
@@ -80,7 +91,7 @@ struct Receiver {
 }
 
 /// Takes webhooks on `listener` until `stop`.
-pub(super) async fn serve(
+pub async fn serve(
     listener: TcpListener,
     signer: Signer,
     inbox: Inbox,
@@ -104,7 +115,7 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
     match read(message_id, &body, now) {
         Some(notice) => receiver.inbox.keep(notice),
         // About the way in or the service, not about a device: the verdict is on devices.
-        None if is_about_no_device(&body) => StatusCode::NO_CONTENT,
+        None if is_about_no_device(&body) => receiver.inbox.set_aside(),
         None => {
             receiver.inbox.refuse();
             StatusCode::BAD_REQUEST
@@ -161,7 +172,8 @@ enum Status {
     Amended,
 }
 
-pub(super) fn read(message_id: &str, body: &[u8], received_at: Timestamp) -> Option<Notice> {
+/// The message as a notice; `None` if it is about no device, or can't be read.
+pub fn read(message_id: &str, body: &[u8], received_at: Timestamp) -> Option<Notice> {
     let data = serde_json::from_slice::<Payload>(body).ok()?.data;
     let status = match data.status {
         Status::Firing => NoticeStatus::Firing,
