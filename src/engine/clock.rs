@@ -6,8 +6,9 @@ use super::signal::{Attached, Backlog, BlindReason, Dating, Gap, GapReason, Proo
 use super::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// How far a gap may end after a message that is read live: more than any route lag, and less than a clock that is wrong.
-const MAX_AHEAD_MS: Millis = 300_000;
+/// How far a gap may end after a message that is read live: twice the route lag that is reckoned with, and less than a clock
+/// that is wrong.
+const MAX_AHEAD_MS: Millis = 60_000;
 
 /// Settings of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

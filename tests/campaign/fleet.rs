@@ -134,6 +134,11 @@ impl Fleet {
     }
 
     /// Looks at what was accepted.
+    /// See [`Truth::unknowable`].
+    pub(crate) fn unknowable(&self, from_ms: i64, until_ms: i64) {
+        self.state.lock().unwrap().truth.unknowable(from_ms, until_ms);
+    }
+
     pub(crate) fn truth<T>(&self, look: impl FnOnce(&Truth) -> T) -> T {
         look(&self.state.lock().unwrap().truth)
     }

@@ -131,6 +131,13 @@ impl Truth {
         })
     }
 
+    /// A span in which the program can't know the time: like a hole in every log.
+    pub(crate) fn unknowable(&mut self, from_ms: i64, until_ms: i64) {
+        for log in self.logs.values_mut() {
+            log.holes.push((from_ms, until_ms));
+        }
+    }
+
     /// How many holes there were in all logs.
     pub(crate) fn holes(&self) -> usize {
         self.logs.values().map(|log| log.holes.len()).sum()
