@@ -2,6 +2,7 @@
 //! No tokio, I/O, clock, randomness, logs or metrics; time is an argument, effects are values.
 
 mod agenda;
+mod announcement;
 mod beside;
 pub mod change;
 pub mod clock;

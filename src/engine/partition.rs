@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::agenda::Agenda;
+use super::announcement::Unannounced;
 use super::change::Change;
 use super::clock::{Advance, ClockSettings, PartitionClock};
 use super::fire::Visits;
@@ -65,7 +66,7 @@ pub struct Partition {
     pub(super) capacity: usize,
     pub(super) max_shards: usize,
     keeps_messages: bool,
-    pub(super) unannounced: super::recovery::Unannounced,
+    pub(super) unannounced: Unannounced,
     planted: Option<super::planted::Planted>,
 }
 
@@ -126,7 +127,7 @@ impl Partition {
             capacity: MAX_SHARD_IDENTITIES,
             max_shards: MAX_SHARDS,
             keeps_messages: false,
-            unannounced: super::recovery::Unannounced::default(),
+            unannounced: Unannounced::default(),
             planted: None,
         }
     }

@@ -5,33 +5,21 @@
 //! [`Change`]s, and may have been told. So it doesn't matter how often that happens, under which rules, or whether the log
 //! still holds everything.
 
-use std::sync::Arc;
-
 use super::beside::{Sighting, Verdict};
 use super::change::Change;
 use super::clock::PartitionClock;
 use super::facts::{Facts, Life};
-use super::identity::{Identity, IdentityRef};
+use super::identity::IdentityRef;
 use super::key::Key;
 use super::partition::Partition;
-use super::placement::{Audience, News, PartitionId, Reply, Tiding};
-use super::shard::{Context, Output, Shard, proves_life};
+use super::placement::{News, PartitionId, Reply};
+use super::shard::{Context, Shard, proves_life};
 use super::signal::{Gap, Generation, Message, Signal, SignalKind};
 use super::table::{Slot, State, flag};
 use super::time::Timestamp;
 use super::timers::tick_of;
 use super::transition::{ResolvedBy, Transition, TransitionKind};
 use super::wheel::Wheel;
-
-/// What other partitions have to be told after a crash: the exchange about it may have been cut off, on their side or on
-/// ours.
-#[derive(Debug, Default)]
-pub(super) struct Unannounced {
-    /// Identities that were new here, or about which others have answered, and what was known then.
-    arrivals: Vec<(Identity, Facts)>,
-    /// Those that are heard on other partitions too are told from this place on.
-    shared_from: Option<(usize, Slot)>,
-}
 
 impl Partition {
     /// Takes up a message that was applied before: what it says is learned, and nothing follows from it.
@@ -153,57 +141,9 @@ impl Partition {
         }
     }
 
-    /// Makes ready for [`Partition::announce`] before `changes` are made again.
-    pub fn will_announce<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) {
-        self.unannounced.shared_from = Some((0, Slot::MIN));
-        for change in changes {
-            if let Change::Answered {
-                identity,
-                reply: Reply::Mine(facts) | Reply::Yours(facts),
-                ..
-            } = change
-            {
-                self.unannounced.arrivals.push((identity.clone(), *facts));
-            }
-        }
-    }
-
-    /// After a start, and before anything is fired: what other partitions have to be told, at most `budget` identities. True
-    /// when nothing is left.
-    pub fn announce(&mut self, budget: usize, out: &mut Output) -> bool {
-        let mut unannounced = std::mem::take(&mut self.unannounced);
-        let some = unannounced.arrivals.len().min(budget);
-        for (identity, known) in unannounced.arrivals.drain(..some) {
-            let mut facts = known;
-            self.on_shard(identity.as_ref(), |shard, key, _| {
-                facts = shard.facts(shard.table.find(key)?);
-                None
-            });
-            let news = News::again(facts);
-            out.tidings.push(Tiding { identity, news, to: Audience::Everyone });
-        }
-        let mut left = budget - some;
-        while let Some((index, from)) = unannounced.shared_from.filter(|_| left > 0) {
-            let Some(shard) = self.shards.get(index) else {
-                unannounced.shared_from = None;
-                break;
-            };
-            let next = shard.beside.next_shared(from);
-            if let Some(slot) = next {
-                shard.announce(slot, &self.hubs, out);
-                left -= 1;
-            }
-            let behind = next.and_then(|slot| Some((index, slot.checked_add(1)?)));
-            unannounced.shared_from = behind.or(Some((index + 1, Slot::MIN)));
-        }
-        let is_done = unannounced.arrivals.is_empty() && unannounced.shared_from.is_none();
-        self.unannounced = unannounced;
-        is_done
-    }
-
     /// Acts on the shard of an identity, and splits it if that made it too large. Without effect where there is no room for
     /// another hub.
-    fn on_shard(
+    pub(super) fn on_shard(
         &mut self,
         identity: IdentityRef<'_>,
         act: impl FnOnce(&mut Shard, &Key<'_>, Context<'_>) -> Option<Slot>,
@@ -408,21 +348,6 @@ impl Shard {
         }
         self.join(slot, facts);
         Some(slot)
-    }
-
-    /// Tells every other partition on which the identity is heard what is known of it here.
-    fn announce(&self, slot: Slot, hubs: &[Arc<str>], out: &mut Output) {
-        let identity = self.identity(slot, hubs);
-        let is_open = self.table.record(slot).state == State::Offline;
-        let news = News { is_open, ..News::again(self.facts(slot)) };
-        let home = self.beside.homes.get(&slot).copied();
-        let elsewhere = self.beside.elsewhere.get(&slot);
-        let others = elsewhere.into_iter().flat_map(|elsewhere| &elsewhere.others);
-        let others = others.map(|sighting| sighting.partition).filter(|other| Some(*other) != home);
-        for partition in home.into_iter().chain(others) {
-            let to = Audience::Home(partition);
-            out.tidings.push(Tiding { identity: identity.clone(), news, to });
-        }
     }
 
     fn answered_before(&mut self, key: &Key<'_>, by: PartitionId, reply: &Reply) -> Option<Slot> {
