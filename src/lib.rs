@@ -99,7 +99,7 @@
 //! facts and the clock. Partitions exchange the same facts: an identity that is new to a partition is announced to the
 //! others before anything more is applied ([`engine::placement`]), and whoever knows it answers which of them judges it. An
 //! identity that was created but never heard is judged on the least clock of all partitions that could carry it; one that is
-//! heard on several, on the least of theirs.
+//! heard on several, on the least of theirs, and a gap on any of them puts it off.
 //!
 //! # Walkthrough: a heartbeat
 //!
@@ -144,6 +144,12 @@
 //! decided meanwhile: every verdict of that span is in the journal, and may have been told. So rules may be others after a
 //! restart, and a log that no longer reaches back costs a gap and not a false alarm. `tests/sim` and the properties beside the
 //! code show that a restart at any point changes no later decision.
+//!
+//! What one partition tells another about an identity stands in both journals, and one may be ahead of the other at the
+//! crash. So after a start each tells again what others may have missed, before anything is decided, and what is told again
+//! says nothing about the time before it ([`engine::News`]). Until a partition is where its journal ends, others hear nothing
+//! of its clock, so that nobody is judged without what it will still say. What an earlier process owed is sent once the
+//! first entry of this one is durable: from then on the earlier one, should it still run, can own nothing new.
 //!
 //! Decisions that differ from the obvious, and why:
 //!

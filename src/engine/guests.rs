@@ -94,7 +94,7 @@ impl Shard {
                 self.become_guest(slot, by);
                 self.forgive(slot, known.last_seen);
                 let facts = self.facts(slot);
-                if facts.last_seen > known.last_seen {
+                if !is_its_guest && facts.last_seen > known.last_seen {
                     // It was heard while the question waited.
                     let identity = self.identity(slot, context.hubs);
                     let news = News::again(facts);

@@ -168,6 +168,19 @@ fn a_device_stays_with_a_partition_that_was_not_read_for_as_long_as_it_is_heard_
 }
 
 #[test]
+fn a_home_that_knows_of_a_later_deletion_is_told_once_what_a_guest_heard_before_it() {
+    let mut fleet = Fleet::new(2);
+    fleet.beat(0, "a", 0);
+    fleet.benches[0].say("a", 5_000, SignalKind::Deleted);
+    fleet.settle(0);
+    fleet.beat(1, "a", 4_000);
+    fleet.pass(0, 30_000);
+    fleet.pass(1, 30_000);
+    fleet.pass(0, 30_200);
+    assert_eq!(fleet.decided(), [NONE, NONE]);
+}
+
+#[test]
 fn when_the_home_of_a_guest_has_moved_elsewhere_only_one_partition_judges() {
     let mut fleet = Fleet::new(3);
     fleet.beat(0, "a", 0);
