@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::alert::sample;
-use crate::engine::{Generation, LastSignal};
+use crate::engine::{Generation, Judged, LastSignal};
 
 /// The body in the order in which it is sent, indented.
 fn pretty(alert: &Alert) -> String {
@@ -128,4 +128,39 @@ proptest! {
         let summary = parsed["data"]["summary"].as_str().unwrap();
         prop_assert!(!summary.chars().any(char::is_control));
     }
+}
+
+/// The alert that the README shows, with its summary cut.
+#[test]
+fn the_alert_in_the_readme_is_one_that_is_sent() {
+    let readme = include_str!("../../../README.md");
+    let block = readme.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+    let shown: serde_json::Value = serde_json::from_str(block.unwrap()).unwrap();
+    let data = &shown["data"];
+    let instant = |name: &str| {
+        let instant: jiff::Timestamp = data[name].as_str().unwrap().parse().unwrap();
+        Timestamp::from_ms(instant.as_millisecond())
+    };
+    let mut alert = sample::firing();
+    let transition = &mut alert.transition;
+    transition.identity.device = data["device_id"].as_str().unwrap().into();
+    transition.decided_at = instant("detected_at");
+    let outage = &mut transition.outage;
+    outage.judged =
+        Judged { armed_at: instant("silent_since"), deadline: instant("first_missed_at") };
+    outage.first_armed_at = outage.judged.armed_at;
+    outage.generation = Generation::UNKNOWN;
+    let sequence = data["last_seen"]["sequence"].as_i64().unwrap();
+    outage.last_signal = Some(LastSignal { sequence, event_time: outage.judged.armed_at });
+    alert.origin.observation_lag_ms = data["observation_lag_ms"].as_i64().unwrap();
+    let sent: serde_json::Value = serde_json::from_slice(&message(&alert, "ops").body).unwrap();
+    let mut expected = sent.clone();
+    let summary = data["summary"].as_str().unwrap();
+    let begin = summary.strip_suffix("...").expect("it is cut");
+    assert!(sent["data"]["summary"].as_str().unwrap().starts_with(begin), "{sent}");
+    expected["data"]["summary"] = summary.into();
+    for (name, value) in data.as_object().unwrap() {
+        assert_eq!(value, &expected["data"][name], "{name} in {sent}");
+    }
+    assert_eq!((&shown["type"], &shown["timestamp"]), (&sent["type"], &sent["timestamp"]));
 }
