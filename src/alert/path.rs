@@ -86,6 +86,10 @@ pub struct PartitionSight {
     pub unjudgeable: u64,
     /// Identities that wait for a verdict there: pending, online and late ones.
     pub judged: u64,
+    /// Identities that are offline.
+    pub silent: u64,
+    /// The latest span in which nothing could be known.
+    pub last_gap: Option<(Timestamp, Timestamp)>,
 }
 
 impl PartitionSight {
@@ -102,6 +106,8 @@ impl PartitionSight {
             unobserved_percent: stats.unobserved_percent,
             unjudgeable: stats.unjudgeable,
             judged,
+            silent: stats.identities[State::Offline as usize],
+            last_gap: stats.last_gap,
         }
     }
 
@@ -115,8 +121,26 @@ impl PartitionSight {
 
     /// A partition that is not there any more has nothing left to be seen.
     fn gone(partition: Arc<str>) -> Self {
-        Self { partition, blind: None, unobserved_percent: 0, unjudgeable: 0, judged: 0 }
+        Self {
+            partition,
+            blind: None,
+            unobserved_percent: 0,
+            unjudgeable: 0,
+            judged: 0,
+            silent: 0,
+            last_gap: None,
+        }
     }
+}
+
+/// What was found when sight returned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// From the beginning of the first to the end of the last span that no message covers; `None` if everything that was
+    /// sent meanwhile could be read.
+    pub unobserved: Option<(Timestamp, Timestamp)>,
+    /// Identities of these partitions that are silent.
+    pub silent: u64,
 }
 
 /// What people are told about a source.
@@ -144,6 +168,9 @@ pub struct PathAlert {
     pub detected_at: Timestamp,
     /// When this was found.
     pub at: Timestamp,
+    /// Of the end. An alert that has ended is not stored.
+    #[serde(skip)]
+    pub found: Option<Found>,
 }
 
 /// Watches one source.
@@ -222,7 +249,7 @@ impl PathWatch {
             .collect();
         match (concerned.is_empty(), self.open.is_some()) {
             (true, false) => None,
-            (true, true) => self.resolve(wall),
+            (true, true) => self.resolve(wall, sights),
             (false, _) => self.tell(now_ms, wall, concerned, sights),
         }
     }
@@ -290,6 +317,7 @@ impl PathWatch {
             since,
             detected_at,
             at: wall,
+            found: None,
         };
         self.told = concerned;
         self.told_at_ms = now_ms;
@@ -297,11 +325,22 @@ impl PathWatch {
         Some(alert)
     }
 
-    fn resolve(&mut self, wall: Timestamp) -> Option<PathAlert> {
-        self.told.clear();
+    fn resolve(&mut self, wall: Timestamp, sights: &[PartitionSight]) -> Option<PathAlert> {
+        let of_alert = std::mem::take(&mut self.told);
         let told = self.open.take()?;
+        let mut found = Found::default();
+        for sight in sights.iter().filter(|sight| of_alert.contains(&sight.partition)) {
+            found.silent += sight.silent;
+            let Some((from, until)) = sight.last_gap.filter(|(_, until)| *until > told.since)
+            else {
+                continue;
+            };
+            let (first, last) = found.unobserved.unwrap_or((from, until));
+            found.unobserved = Some((first.min(from), last.max(until)));
+        }
         let ordinal = told.ordinal.saturating_add(1);
-        Some(PathAlert { status: Status::Resolved, ordinal, identities: 0, at: wall, ..told })
+        let (status, found) = (Status::Resolved, Some(found));
+        Some(PathAlert { status, ordinal, identities: 0, at: wall, found, ..told })
     }
 
     /// When the trouble of the first partition concerned began.

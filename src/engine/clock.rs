@@ -140,6 +140,11 @@ impl PartitionClock {
         self.observation.percent(self.clock)
     }
 
+    /// The latest span in which nothing could be known.
+    pub(crate) fn last_gap(&self) -> Option<(Timestamp, Timestamp)> {
+        self.observation.last()
+    }
+
     /// A receiver was attached.
     pub(crate) fn attach(&mut self, attached: Attached) -> Advance {
         let first_time = self.known_until == Timestamp::MIN;

@@ -67,6 +67,11 @@ impl Observation {
         }
     }
 
+    /// The latest span.
+    pub(crate) fn last(&self) -> Option<(Timestamp, Timestamp)> {
+        self.gaps.back().copied()
+    }
+
     pub(crate) fn percent(&self, now: Timestamp) -> i64 {
         let hour_ago = now.minus(HOUR_MS);
         let unobserved: Millis = self

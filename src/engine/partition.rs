@@ -85,6 +85,8 @@ pub struct Stats {
     pub unjudgeable: u64,
     /// Part of the last hour that lies in gaps, in per cent.
     pub unobserved_percent: i64,
+    /// The latest span in which nothing could be known.
+    pub last_gap: Option<(Timestamp, Timestamp)>,
     /// The earliest instant at which something may become due.
     pub next_deadline: Option<Timestamp>,
     /// Bytes of the tables.
@@ -317,6 +319,7 @@ impl Partition {
             identities,
             unjudgeable: self.shards.iter().map(|shard| shard.unjudgeable).sum(),
             unobserved_percent: self.clock.unobserved_percent(),
+            last_gap: self.clock.last_gap(),
             next_deadline: self.next_deadline(),
             memory_bytes: self.shards.iter().map(Shard::memory_bytes).sum(),
         }

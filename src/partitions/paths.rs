@@ -78,5 +78,7 @@ fn nothing_known() -> PartitionSight {
         unobserved_percent: 0,
         unjudgeable: 0,
         judged: 0,
+        silent: 0,
+        last_gap: None,
     }
 }

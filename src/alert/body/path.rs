@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use crate::alert::path::{PathAlert, PathReason};
+use crate::alert::path::{Found, PathAlert, PathReason};
 use crate::alert::{Message, id};
 use crate::engine::{BlindReason, Millis};
 
@@ -64,6 +64,17 @@ struct Data<'a> {
     detected_at: Instant,
     #[serde(skip_serializing_if = "Option::is_none")]
     resolved_at: Option<Instant>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unobserved: Option<Unobserved>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silent: Option<u64>,
+}
+
+/// A span that no message covers.
+#[derive(Serialize)]
+struct Unobserved {
+    from: Instant,
+    until: Instant,
 }
 
 impl<'a> Payload<'a> {
@@ -87,6 +98,11 @@ impl<'a> Payload<'a> {
                 since: Instant(alert.since),
                 detected_at: Instant(alert.detected_at),
                 resolved_at: ended.then_some(Instant(alert.at)),
+                unobserved: alert
+                    .found
+                    .and_then(|found| found.unobserved)
+                    .map(|(from, until)| Unobserved { from: Instant(from), until: Instant(until) }),
+                silent: alert.found.map(|found| found.silent),
             },
         }
     }
@@ -113,8 +129,9 @@ fn summary(alert: &PathAlert) -> String {
         let lasted = human(alert.at.since(since));
         return format!(
             "Source {source} is observed again since {}, {lasted} after {since}: its devices and modules are judged \
-             again, and whoever stays silent gets an alert of its own.",
-            alert.at
+             again, and whoever stays silent gets an alert of its own.{}",
+            alert.at,
+            alert.found.map_or_else(String::new, found)
         );
     }
     let who = match alert.identities {
@@ -133,6 +150,22 @@ fn summary(alert: &PathAlert) -> String {
          {mostly}because {why}; look at {look_at}.",
         partitions(alert)
     )
+}
+
+/// What was found when sight returned, behind a space.
+fn found(found: Found) -> String {
+    let observed = match found.unobserved {
+        None => "What was sent meanwhile has been read".to_owned(),
+        Some((from, until)) => {
+            format!("Of {from} to {until} nothing is known, and nobody is judged by it")
+        }
+    };
+    let silent = match found.silent {
+        0 => "nobody is silent".to_owned(),
+        1 => "1 device or module is silent".to_owned(),
+        many => format!("{many} devices and modules are silent"),
+    };
+    format!(" {observed}; {silent} at the moment.")
 }
 
 fn partitions(alert: &PathAlert) -> String {

@@ -309,6 +309,7 @@ fn a_live_partition_whose_clock_is_a_window_behind_is_stalled_if_somebody_is_jud
             identities: [0, online, 0, 7, 7],
             unjudgeable: 0,
             unobserved_percent: 0,
+            last_gap: None,
             next_deadline: None,
             memory_bytes: 0,
         };
@@ -318,4 +319,35 @@ fn a_live_partition_whose_clock_is_a_window_behind_is_stalled_if_somebody_is_jud
     assert_eq!(sight(true, 1, 70_000), None);
     assert_eq!(sight(true, 0, 70_001), None, "nobody waits for a verdict");
     assert_eq!(sight(false, 1, 70_001), None, "a recording is as old as it is");
+}
+
+#[test]
+fn when_sight_returns_the_span_that_nobody_saw_and_who_is_silent_are_told() {
+    let mut world = World::new();
+    world.looks(5, &[seen("0"), seen("1"), seen("2")]);
+    let before = world.wall();
+    world.looks(70, &[dark("0"), dark("1"), seen("2")]);
+    let span = |from_ms, until_ms| Some((before.plus(from_ms), before.plus(until_ms)));
+    let back = [
+        PartitionSight { silent: 3, last_gap: span(-2_000, 60_000), ..seen("0") },
+        PartitionSight { silent: 4, last_gap: span(500, 70_000), ..seen("1") },
+        PartitionSight { silent: 90, last_gap: span(0, 80_000), ..seen("2") },
+    ];
+    let told = world.looks(70, &back);
+    let [end] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(end.status, Status::Resolved);
+    let unobserved = span(-2_000, 70_000);
+    assert_eq!(end.found, Some(Found { unobserved, silent: 7 }));
+}
+
+#[test]
+fn a_gap_from_before_the_trouble_is_not_told_as_found() {
+    let mut world = World::new();
+    world.looks(5, &[seen("0")]);
+    let old = Some((world.wall().minus(900_000), world.wall().minus(800_000)));
+    let with_gap = |sight| PartitionSight { last_gap: old, ..sight };
+    world.looks(70, &[with_gap(dark("0"))]);
+    let told = world.looks(70, &[with_gap(seen("0"))]);
+    let [end] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(end.found, Some(Found::default()));
 }

@@ -26,6 +26,7 @@ fn firing() -> PathAlert {
         since: MIDNIGHT,
         detected_at,
         at: detected_at,
+        found: None,
     }
 }
 
@@ -51,8 +52,20 @@ fn resolved() -> PathAlert {
         ordinal: 2,
         identities: 0,
         at: MIDNIGHT.plus(300_000),
+        found: Some(Found {
+            unobserved: Some((MIDNIGHT.minus(1_500), MIDNIGHT.plus(230_000))),
+            silent: 12,
+        }),
         ..updated()
     }
+}
+
+#[test]
+fn a_path_whose_backlog_held_everything_says_so() {
+    let found = Some(Found { unobserved: None, silent: 1 });
+    let summary = summary(&PathAlert { found, ..resolved() });
+    let end = "What was sent meanwhile has been read; 1 device or module is silent at the moment.";
+    assert!(summary.ends_with(end), "{summary}");
 }
 
 /// The body in the order in which it is sent, indented.

@@ -152,6 +152,7 @@ async fn write_fleet(objects: &Objects) {
         since: at(500),
         detected_at: at(1_000),
         at: at(1_000),
+        found: None,
     };
     let mut open =
         SelfAlert::firing(SelfReason::DeliveryFailing, Some("ops".into()), at(2_000), at(2_500));
