@@ -177,7 +177,7 @@ impl PartitionClock {
             (false, false, ..) => Some(GapReason::StreamReset),
             (false, true, true, _) => Some(GapReason::AgedOut),
             (false, true, false, Dating::Receipt) => Some(GapReason::Undated),
-            (false, true, false, Dating::EventTime) => None,
+            (false, true, false, Dating::EventTime) => self.undeclared(),
         };
         let is_dated = |from: &Timestamp| *from > Timestamp::MIN;
         let from = shared_from.filter(is_dated).unwrap_or(self.known_until);
@@ -194,6 +194,14 @@ impl PartitionClock {
         let (left, from) = (attached.backlog, attached.at);
         self.phase = Phase::CatchUp { attached, left, from, tail: Some(reason) };
         Advance { gap: Some(gap), ..advance }
+    }
+
+    /// Why the span before the first message of an attachment counts for nothing, as long as none was read.
+    fn undeclared(&self) -> Option<GapReason> {
+        match self.phase {
+            Phase::CatchUp { tail, .. } => tail,
+            Phase::Detached | Phase::Live => None,
+        }
     }
 
     /// The partition can't be observed from now on.

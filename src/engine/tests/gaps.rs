@@ -187,6 +187,28 @@ fn a_device_that_gaps_put_off_time_and_again_counts_as_one_that_can_not_be_judge
 }
 
 #[test]
+fn a_gap_that_no_message_has_ended_yet_is_one_after_another_attachment_too() {
+    let reset = Attached {
+        at: at(2_500),
+        error_ms: 0,
+        stream: Some(2),
+        first_available: Some(0),
+        backlog: Backlog::UpTo(0),
+        dating: Dating::EventTime,
+    };
+    let mut bench = Bench::live();
+    bench.beat("a", 1_000);
+    bench.engine.blind(BlindReason::LinkDown);
+    bench.attach_as(reset);
+    bench.engine.blind(BlindReason::LinkDown);
+    bench.attach_as(reset);
+    bench.sequence = -1;
+    bench.beat("b", 2_000);
+    let gaps = bench.gaps();
+    assert_eq!(gaps[0], (GapReason::StreamReset, 1_000, 2_000));
+}
+
+#[test]
 fn a_reset_stream_and_an_aged_out_position_are_gaps_however_fresh_the_log_is() {
     let reset = Attached {
         at: at(2_500),
