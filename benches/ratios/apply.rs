@@ -66,8 +66,8 @@ pub(crate) fn rows(devices: u64) -> Vec<Row> {
 
 fn gates(order: &Order, devices: u64) -> (f64, f64) {
     match (order, devices > 1_000_000) {
-        (Order::Uniform, false) => (1.2, 2.8),
-        (Order::Zipf, false) => (0.9, 1.4),
+        (Order::Uniform, false) => (1.1, 2.4),
+        (Order::Zipf, false) => (0.8, 1.3),
         (Order::Cyclic, false) => (1.0, 2.1),
         // Not measured on the machine that the others were.
         (Order::Uniform | Order::Zipf | Order::Cyclic, true) => (0.7, 1.3),
