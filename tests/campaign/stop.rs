@@ -24,7 +24,8 @@ async fn terminated(world: &mut World, random: &mut Random) -> String {
         world.program.signal(Signal::Term);
         tokio::time::sleep(ms(random.between(0, 100))).await;
         if world.program.ended().is_none() {
-            world.kill();
+            world.program.kill_while_it_ends();
+            world.ended("killed");
         }
     } else {
         let status = world.program.terminate(ENDS_WITHIN).await;

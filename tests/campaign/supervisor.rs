@@ -99,6 +99,16 @@ impl Supervisor {
         }
     }
 
+    /// Ends it while it ends by itself: which of the two comes first is not known.
+    pub(crate) fn kill_while_it_ends(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            let status = child.wait().unwrap();
+            let is_expected = status.success() || status.signal() == Some(SIGKILL);
+            assert!(is_expected, "it ended with {status}: {}", self.log());
+        }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let name = match signal {
             Signal::Term => "-TERM",
