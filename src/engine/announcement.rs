@@ -84,7 +84,7 @@ impl Shard {
         let others = elsewhere.into_iter().flat_map(|elsewhere| &elsewhere.others);
         let others = others.map(|sighting| sighting.partition).filter(|other| Some(*other) != home);
         for partition in home.into_iter().chain(others) {
-            let to = Audience::Home(partition);
+            let to = Audience::One(partition);
             out.tidings.push(Tiding { identity: identity.clone(), news, to });
         }
     }

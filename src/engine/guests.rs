@@ -98,7 +98,7 @@ impl Shard {
                     // It was heard while the question waited.
                     let identity = self.identity(slot, context.hubs);
                     let news = News::again(facts);
-                    out.tidings.push(Tiding { identity, news, to: Audience::Home(by) });
+                    out.tidings.push(Tiding { identity, news, to: Audience::One(by) });
                 }
             }
             Reply::Yours(facts) => {
@@ -128,7 +128,7 @@ impl Shard {
         if let Some(&home) = self.beside.homes.get(&slot) {
             let identity = self.identity(slot, context.hubs);
             let news = News::of(facts);
-            out.tidings.push(Tiding { identity, news, to: Audience::Home(home) });
+            out.tidings.push(Tiding { identity, news, to: Audience::One(home) });
         }
     }
 
@@ -171,12 +171,7 @@ impl Shard {
 
     /// Before `at` the identity may have been heard without this partition being told.
     pub(crate) fn forgive(&mut self, slot: Slot, at: Timestamp) {
-        let Some(crossings) = self.beside.crossings.get_mut(&slot) else { return };
-        crossings.retain(|crossing| crossing.judged.armed_at >= at);
-        if crossings.is_empty() {
-            self.beside.crossings.remove(&slot);
-            self.table.record_mut(slot).flags &= !flag::CROSSING;
-        }
+        self.keep_crossings(slot, |crossing| crossing.judged.armed_at >= at);
     }
 
     /// Where an identity came from is kept, to be told again after a crash: that it was given up may not be durable there.

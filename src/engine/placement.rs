@@ -54,7 +54,7 @@ pub enum Audience {
     /// Every other partition that could carry the identity's hub: it is new here, or its registry entry changed.
     Everyone,
     /// One partition: that which judges it, or another one on which it is heard.
-    Home(PartitionId),
+    One(PartitionId),
 }
 
 /// What a partition that was told answers.

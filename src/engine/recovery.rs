@@ -253,7 +253,9 @@ impl Shard {
         let outage = transition.outage;
         match transition.kind {
             TransitionKind::Offline => {
-                self.drop_crossings(slot, outage.judged.deadline);
+                self.keep_crossings(slot, |crossing| {
+                    crossing.judged.deadline > outage.judged.deadline
+                });
                 self.clear_put_off(slot);
                 self.learn_what_armed(slot, transition);
                 self.remember(slot, Verdict { outage, ended_at: None });
@@ -313,15 +315,6 @@ impl Shard {
         if !is_open && self.table.record(slot).state == State::Offline {
             self.set_state(slot, State::Online);
             self.restate(slot);
-        }
-    }
-
-    fn drop_crossings(&mut self, slot: Slot, up_to: Timestamp) {
-        let Some(crossings) = self.beside.crossings.get_mut(&slot) else { return };
-        crossings.retain(|crossing| crossing.judged.deadline > up_to);
-        if crossings.is_empty() {
-            self.beside.crossings.remove(&slot);
-            self.table.record_mut(slot).flags &= !flag::CROSSING;
         }
     }
 

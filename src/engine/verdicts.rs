@@ -203,16 +203,22 @@ impl Shard {
 
     /// Silences that overlap a gap are none that was observed.
     pub(crate) fn forgive_gap(&mut self, gap: Gap) {
-        let Self { beside, table, .. } = self;
-        beside.crossings.retain(|&slot, crossings| {
-            crossings.retain(|crossing| {
+        let slots: Vec<Slot> = self.beside.crossings.keys().copied().collect();
+        for slot in slots {
+            self.keep_crossings(slot, |crossing| {
                 crossing.judged.armed_at >= gap.until || crossing.first_later <= gap.from
             });
-            if crossings.is_empty() {
-                table.record_mut(slot).flags &= !flag::CROSSING;
-            }
-            !crossings.is_empty()
-        });
+        }
+    }
+
+    /// Drops all other crossings of an identity.
+    pub(crate) fn keep_crossings(&mut self, slot: Slot, keeps: impl Fn(&Crossing) -> bool) {
+        let Some(crossings) = self.beside.crossings.get_mut(&slot) else { return };
+        crossings.retain(keeps);
+        if crossings.is_empty() {
+            self.beside.crossings.remove(&slot);
+            self.table.record_mut(slot).flags &= !flag::CROSSING;
+        }
     }
 
     /// Takes note of a heartbeat that is later than its identity's own deadline, which the clock has not reached; or
@@ -232,11 +238,7 @@ impl Shard {
                     crossing.first_later = at;
                 }
             }
-            crossings.retain(|crossing| crossing.first_later > crossing.judged.deadline);
-            if crossings.is_empty() {
-                self.beside.crossings.remove(&slot);
-                self.table.record_mut(slot).flags &= !flag::CROSSING;
-            }
+            self.keep_crossings(slot, |crossing| crossing.first_later > crossing.judged.deadline);
         }
         let record = *self.table.record(slot);
         let living = matches!(record.state, State::Pending | State::Online | State::Late);

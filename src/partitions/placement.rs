@@ -120,6 +120,6 @@ fn ask(
 fn is_audience(tiding: &Tiding, other: &Shared) -> bool {
     match tiding.to {
         Audience::Everyone => other.could_carry(&tiding.identity.hub),
-        Audience::Home(id) => other.id == id,
+        Audience::One(id) => other.id == id,
     }
 }

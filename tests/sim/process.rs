@@ -604,7 +604,7 @@ impl Process {
             for other in 0..self.seats.len() {
                 let is_audience = match to {
                     Audience::Everyone => other != from,
-                    Audience::Home(home) => home == other as u64,
+                    Audience::One(home) => home == other as u64,
                 };
                 if is_audience {
                     self.ask(other, &identity, from as u64, &news, outside)?;

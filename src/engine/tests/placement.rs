@@ -33,7 +33,7 @@ impl Fleet {
             for to in 0..self.benches.len() {
                 let wanted = match tiding.to {
                     Audience::Everyone => true,
-                    Audience::Home(home) => home == to as u64,
+                    Audience::One(home) => home == to as u64,
                 };
                 if to == from || !wanted {
                     continue;

@@ -99,7 +99,7 @@ impl Play {
         let number = |index: usize| u64::try_from(index).unwrap();
         for tiding in std::mem::take(&mut self.readers[from].out.tidings) {
             for to in (0..PARTITIONS).filter(|&to| to != from) {
-                if tiding.to == Audience::Everyone || tiding.to == Audience::Home(number(to)) {
+                if tiding.to == Audience::Everyone || tiding.to == Audience::One(number(to)) {
                     let who = tiding.identity.as_ref();
                     let Reader { engine, out, .. } = &mut self.readers[to];
                     let reply = engine.told(who, number(from), &tiding.news, out);
