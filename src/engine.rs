@@ -21,6 +21,8 @@ pub mod partition;
 pub mod placement;
 #[doc(hidden)]
 pub mod planted;
+mod prefetch;
+mod record;
 mod recovery;
 mod route;
 pub mod rules;

@@ -63,27 +63,28 @@
 //! # The table
 //!
 //! A partition's identities are split into shards of at most [`engine::partition::MAX_SHARD_IDENTITIES`], by hash of hub and
-//! device, so that a device and its modules share one. A shard is an index, a slab of records, an arena for what of an id
-//! does not fit into its record, and a timer wheel. One identity takes:
+//! device, so that a device and its modules share one. A shard is an index, columns by slot, an arena for what of an id does
+//! not fit into its record, and a timer wheel. One identity takes:
 //!
 //! | field | bytes | |
 //! |---|---|---|
-//! | `first_seen` | 8 | first proof of life of the generation: what was heard before a deletion died with it |
-//! | `last_seen` | 8 | last proof of life |
-//! | `sequence` | 8 | where that stands in the log: evidence |
+//! | `last_seen` | 6 | last proof of life, in milliseconds |
+//! | `sequence` | 6 | where that stands in the log: evidence |
 //! | `generation` | 8 | the hub's generation id, as a number or a hash |
-//! | id | 16 + 4 | its first bytes (all of a canonical UUID), and where the others stand in the arena |
-//! | `armed` | 4 | low bits of the tick at which its valid entry stands in the wheel |
+//! | id | 36 | all of a UUID, and of most ids; of a longer one the first 32 bytes, and where in the arena the others stand |
 //! | `hub`, `rule` | 2 + 2 | indices |
 //! | id lengths | 1 + 1 | device, module |
 //! | `state`, `flags` | 1 + 1 | flags say what stands beside the record: verdicts, crossings, put-off deadlines, guests |
-//! | **record** | **64** | one line of the processor's cache |
-//! | the rest of its id | length - 16 | none of a canonical UUID |
-//! | place in the index | 10 to 12.5 | 8 bytes, 64 to 80 % full |
+//! | **record** | **64** | one line of the processor's cache: all that a heartbeat reads and writes |
+//! | `first_seen` | 8 | first proof of life of the generation: what was heard before a deletion died with it |
+//! | `armed` | 4 | low bits of the tick at which its valid entry stands in the wheel |
+//! | the rest of its id | length - 32 | none of an id of up to 36 bytes |
+//! | place in the index | 10 to 12.5 | 8 bytes, 64 to 80 % full, in buckets of a line of the cache |
 //! | wheel entry | 4.6 | in blocks of 14; more only after a deadline came forward |
 //!
-//! A worker decodes some messages, looks ahead at the records of all of them, then applies one after the other: the reads of
-//! the first pass don't wait for one another, and the second pass finds everything in the processor's cache.
+//! A worker decodes some messages, looks ahead at all of them, then applies one after the other: looking ahead asks for one
+//! line of the index and one record each, all at once, so that the second pass waits for neither. That request is the one use
+//! of `unsafe` in the service (`engine::prefetch`).
 //!
 //! What few identities have stands in side tables: creation and deletion, verdicts that can still be disproved, crossings,
 //! the hub's last word on the connection, other partitions on which it is heard.

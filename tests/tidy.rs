@@ -115,6 +115,16 @@ fn has_word(line: &str, word: &str) -> bool {
 }
 
 #[test]
+fn only_one_small_module_has_unsafe_code() {
+    let with_unsafe: Vec<PathBuf> = sources()
+        .into_iter()
+        .filter(|source| source.lines().any(|(_, line)| has_word(line, "unsafe")))
+        .map(|source| source.path)
+        .collect();
+    assert_eq!(with_unsafe, [Path::new("src/engine/prefetch.rs")]);
+}
+
+#[test]
 fn pure_code_names_no_io_clock_randomness_logs_or_metrics() {
     let mut found = Vec::new();
     let sources = sources();

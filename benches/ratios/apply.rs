@@ -66,9 +66,9 @@ pub(crate) fn rows(devices: u64) -> Vec<Row> {
 
 fn gates(order: &Order, devices: u64) -> (f64, f64) {
     match (order, devices > 1_000_000) {
-        (Order::Uniform, false) => (1.1, 2.4),
-        (Order::Zipf, false) => (0.8, 1.3),
-        (Order::Cyclic, false) => (1.0, 2.1),
+        (Order::Uniform, false) => (2.4, 4.2),
+        (Order::Zipf, false) => (1.7, 2.7),
+        (Order::Cyclic, false) => (1.9, 4.1),
         // Not measured on the machine that the others were.
         (Order::Uniform | Order::Zipf | Order::Cyclic, true) => (0.7, 1.3),
     }

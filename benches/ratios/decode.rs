@@ -112,7 +112,7 @@ pub(crate) fn rows() -> Vec<Row> {
         copies.push(each(ns));
     }
     vec![
-        Row::new("decode", &ours, "serde_amqp, full message", &stock, Some(7.5)),
+        Row::new("decode", &ours, "serde_amqp, full message", &stock, Some(9.0)),
         Row::new("decode", &ours, "a copy of the message", &copies, None),
     ]
 }

@@ -14,7 +14,7 @@ use crate::measure::Dice;
 pub(crate) const T0_MS: i64 = 1_767_225_600_000;
 /// Every device beats once in it, in the mean.
 pub(crate) const PERIOD_MS: i64 = 10_000;
-/// Bytes of an id: as long as a UUID, but not one, so that nothing is packed.
+/// Bytes of an id: as many as a UUID has.
 pub(crate) const ID_BYTES: usize = 36;
 
 /// Who beats next.

@@ -15,7 +15,7 @@ pub(crate) mod redis;
 use rabbit::RabbitQueue;
 use redis::RedisKeys;
 
-/// 36 characters with the number, like a UUID, but none: nothing of it can be packed.
+/// 36 characters with the number, as many as a UUID has.
 const ID_PREFIX: &str = "factory-07:line-12:sensor-";
 
 /// Messages that the hub keeps: what lies behind a snapshot, and what comes while the service is down.

@@ -132,7 +132,7 @@ impl PartitionClock {
 
     /// Whether everything that comes is new.
     pub(crate) fn is_live(&self) -> bool {
-        self.phase == Phase::Live
+        matches!(self.phase, Phase::Live)
     }
 
     /// The part of the last hour of clock time that lies in gaps, in per cent.
@@ -239,6 +239,7 @@ impl PartitionClock {
     }
 
     /// What a message means for the clock, before it is applied.
+    #[inline]
     pub(crate) fn before(&mut self, sequence: i64, event_time: Option<Timestamp>) -> Advance {
         let Some(at) = event_time else {
             return Advance::default();
@@ -274,6 +275,7 @@ impl PartitionClock {
     }
 
     /// A message was applied.
+    #[inline]
     pub(crate) fn after(
         &mut self,
         sequence: i64,
@@ -344,7 +346,12 @@ impl PartitionClock {
         draining || self.blind.is_some()
     }
 
+    #[inline]
     fn finish_catch_up_if_done(&mut self) -> Advance {
+        if self.is_live() { Advance::default() } else { self.finish_catch_up() }
+    }
+
+    fn finish_catch_up(&mut self) -> Advance {
         let Phase::CatchUp { attached, left, from, tail } = self.phase else {
             return Advance::default();
         };
@@ -382,7 +389,12 @@ impl PartitionClock {
     }
 
     /// `to` in whole ticks, if that is forward.
+    #[inline]
     fn target(&self, to: Timestamp) -> Option<Timestamp> {
+        // The clock stands at a whole tick, so less than one is not enough.
+        if to.since(self.clock) < self.settings.tick_ms {
+            return None;
+        }
         let whole = Timestamp::from_ms(to.as_ms() - to.as_ms().rem_euclid(self.settings.tick_ms));
         (whole > self.clock).then_some(whole)
     }

@@ -30,8 +30,12 @@ impl Partition {
     /// Fires what is due, in the order of deadlines, at most `budget` decisions. Returns true when nothing is left and the
     /// clock stands where it was to go. How long a call takes is bounded: it may have found nothing to decide yet, and have
     /// more to look through.
+    #[inline]
     pub fn fire(&mut self, budget: usize, out: &mut Output) -> bool {
-        let Some(goal) = self.goal else { return true };
+        self.goal.is_none_or(|goal| self.fire_up_to(goal, budget, out))
+    }
+
+    fn fire_up_to(&mut self, goal: Timestamp, budget: usize, out: &mut Output) -> bool {
         let goal_tick = tick_of(goal, self.clock.settings().tick_ms);
         let (mut left, mut visits) = (budget, MAX_VISITS);
         loop {

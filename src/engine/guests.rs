@@ -32,7 +32,7 @@ impl Shard {
         }
         let here = match self.beside.elsewhere.get(&slot) {
             Some(elsewhere) => elsewhere.here,
-            None => self.table.record(slot).last_seen,
+            None => self.table.record(slot).last_seen(),
         };
         let heard_there = facts.last_seen > Timestamp::MIN;
         if heard_there {
@@ -176,13 +176,13 @@ impl Shard {
 
     /// Where an identity came from is kept, to be told again after a crash: that it was given up may not be durable there.
     pub(crate) fn note_origin(&mut self, slot: Slot, partition: PartitionId) {
-        let here = self.table.record(slot).last_seen;
+        let here = self.table.record(slot).last_seen();
         self.note_sighting(slot, Sighting { partition, at: Timestamp::MIN }, here);
     }
 
     /// Whoever can't answer yet may have heard the identity as late as this partition has.
     pub(crate) fn wait_for(&mut self, slot: Slot, partition: PartitionId) {
-        let at = self.table.record(slot).last_seen;
+        let at = self.table.record(slot).last_seen();
         if at > Timestamp::MIN {
             self.note_sighting(slot, Sighting { partition, at }, at);
         }

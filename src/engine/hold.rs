@@ -38,10 +38,14 @@ impl Partition {
     }
 
     /// Somebody is heard again after a hold: the span before counts for nothing.
+    #[inline]
     pub(super) fn end_hold(&mut self, at: Option<Timestamp>, out: &mut Output) {
-        if !self.is_held {
-            return;
+        if self.is_held {
+            self.end_hold_at(at, out);
         }
+    }
+
+    fn end_hold_at(&mut self, at: Option<Timestamp>, out: &mut Output) {
         let Some(from) = self.route.last(0) else { return };
         // What was sent before the silence began says nothing about it.
         if let Some(until) = at.filter(|&until| until > from) {

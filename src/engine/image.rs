@@ -144,7 +144,8 @@ impl Shard {
     fn write_item(&self, slot: Slot, out: &mut Vec<u8>) {
         let record = self.table.record(slot);
         let (device, module) = self.table.ids(slot);
-        let is_heard = record.last_seen > Timestamp::MIN;
+        let Facts { first_seen, last_seen, sequence, .. } = self.table.facts(slot);
+        let is_heard = last_seen > Timestamp::MIN;
         let aside = Aside {
             verdicts: self.beside.verdicts.get(&slot).cloned().unwrap_or_default(),
             crossings: self.beside.crossings.get(&slot).cloned().unwrap_or_default(),
@@ -159,7 +160,7 @@ impl Shard {
             module: module.as_deref(),
             is_offline: record.state == State::Offline,
             generation: record.generation.to_bits(),
-            heard: is_heard.then_some((record.first_seen, record.last_seen, record.sequence)),
+            heard: is_heard.then_some((first_seen, last_seen, sequence)),
             lifecycle: self.beside.lifecycle.get(&slot).copied(),
             beside: (aside != Aside::default()).then(|| Box::new(aside)),
         };
@@ -176,7 +177,7 @@ impl Shard {
         if let Some((first_seen, last_seen, sequence)) = item.heard {
             facts = Facts { first_seen, last_seen, sequence, ..facts };
         }
-        self.table.record_mut(slot).set_facts(&facts);
+        self.table.set_facts(slot, &facts);
         if let Some(lifecycle) = item.lifecycle {
             self.beside.lifecycle.insert(slot, lifecycle);
         }

@@ -1,23 +1,33 @@
 //! The index of a table: where the record of an identity is, by its hash.
 //!
-//! Open addressing with linear probing. A place is one number, the upper half 32 bits of the hash, the lower half the slot
-//! and one; so a look at one line of the processor's cache nearly always finds the one candidate, and growing needs no id.
-//! Where a hash begins to look follows its order ("fast range"), so that any number of places will do and growing is a walk
-//! through both.
+//! Open addressing with buckets of eight, each one line of the processor's cache: eight times 32 bits of the hash, and eight
+//! slots. So a look at one line nearly always finds the one candidate, and growing needs no id. The bucket at which a hash
+//! begins to look follows its order ("fast range"), so that any number of them will do and growing is a walk through both.
 
+use super::prefetch::prefetch;
 use super::table::Slot;
 
-/// Parts of an index that are in use at most, in tenths: beyond, probes grow long.
+/// Places of a bucket.
+const PLACES: usize = 8;
+/// Places that are in use at most, in tenths: beyond, many looks read a second bucket.
 const MAX_FULL_TENTHS: usize = 8;
-/// Steps after which nine of ten looks have ended.
-const USUAL_STEPS: usize = 4;
-/// Places of the smallest index.
-const MIN_PLACES: usize = 16;
+/// Buckets of the smallest index.
+const MIN_BUCKETS: usize = 2;
+/// Stands where no slot does.
+const EMPTY: Slot = Slot::MAX;
+
+/// What is in use stands in front. Where it is full, what else belongs to it stands in the next one.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Bucket {
+    tags: [u32; PLACES],
+    slots: [Slot; PLACES],
+}
 
 /// Hashes to slots. Several slots may have the same hash.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
-    places: Vec<u64>,
+    buckets: Vec<Bucket>,
     len: usize,
 }
 
@@ -32,116 +42,163 @@ impl Index {
         let tag = tag(hash);
         let mut at = self.home(tag);
         // An index is never full, so this ends; the count says so to whoever reads it.
-        for _ in 0..self.places.len() {
-            let place = *self.places.get(at)?;
-            if place == 0 {
+        for _ in 0..self.buckets.len() {
+            let bucket = self.buckets.get(at)?;
+            let mut alike = bucket.alike(tag);
+            while alike != 0 {
+                let slot = bucket.slots[alike.trailing_zeros() as usize % PLACES];
+                if slot != EMPTY && is_it(slot) {
+                    return Some(slot);
+                }
+                alike &= alike - 1;
+            }
+            if !bucket.is_full() {
                 return None;
             }
-            if place >> 32 == tag && is_it(slot_of(place)) {
-                return Some(slot_of(place));
-            }
-            at += 1;
-            if at == self.places.len() {
-                at = 0;
-            }
+            at = self.after(at);
         }
         None
     }
 
-    /// What stands where a hash begins to look, and where most looks have ended: reading both brings their lines into the
-    /// cache.
+    /// Asks for where a look for this hash begins.
     #[inline]
-    pub(crate) fn touch(&self, hash: u64) -> u64 {
-        let home = self.home(tag(hash));
-        let at = |place: usize| self.places.get(place).copied().unwrap_or(0);
-        at(home).wrapping_add(at(home + USUAL_STEPS))
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let Some(bucket) = self.buckets.get(self.home(tag(hash))) {
+            prefetch(bucket);
+        }
     }
 
     /// Adds a slot that is not there yet.
     pub(crate) fn insert(&mut self, hash: u64, slot: Slot) {
-        if (self.len + 1) * 10 > self.places.len() * MAX_FULL_TENTHS {
+        if (self.len + 1) * 10 > self.buckets.len() * PLACES * MAX_FULL_TENTHS {
             self.grow();
         }
-        self.put(tag(hash) << 32 | (u64::from(slot) + 1));
+        self.put(tag(hash), slot);
         self.len += 1;
     }
 
     /// Takes a slot out.
     pub(crate) fn remove(&mut self, hash: u64, slot: Slot) -> bool {
-        let wanted = tag(hash) << 32 | (u64::from(slot) + 1);
-        let mut hole = self.home(tag(hash));
-        loop {
-            match self.places.get(hole) {
-                None | Some(0) => return false,
-                Some(&place) if place == wanted => break,
-                Some(_) => hole = self.after(hole),
-            }
-        }
+        let Some((mut at, mut place)) = self.place_of(tag(hash), slot) else { return false };
         self.len -= 1;
-        // What stands behind and began to look at the hole, or before it, moves up.
-        let mut at = self.after(hole);
-        while self.places[at] != 0 {
-            let home = self.home(self.places[at] >> 32);
-            if self.distance(home, at) >= self.distance(hole, at) {
-                self.places[hole] = self.places[at];
-                hole = at;
-            }
-            at = self.after(at);
+        // Only what looked further because this bucket was full may stand behind it: one of those moves up, and leaves a
+        // hole in its own bucket.
+        while let Some((next, moved)) = self.next_that_may_move_to(at) {
+            let Bucket { tags, slots } = self.buckets[next];
+            (self.buckets[at].tags[place], self.buckets[at].slots[place]) =
+                (tags[moved], slots[moved]);
+            (at, place) = (next, moved);
         }
-        self.places[hole] = 0;
+        self.buckets[at].close(place);
         true
     }
 
     /// All slots, in no meaningful order.
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.places.iter().filter(|&&place| place != 0).map(|&place| slot_of(place))
+        self.buckets.iter().flat_map(Bucket::used).map(|(_, slot)| slot)
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.places.capacity() * size_of::<u64>()
+        self.buckets.capacity() * size_of::<Bucket>()
     }
 
-    fn put(&mut self, place: u64) {
-        let mut at = self.home(place >> 32);
-        while self.places[at] != 0 {
+    fn place_of(&self, tag: u32, slot: Slot) -> Option<(usize, usize)> {
+        let mut at = self.home(tag);
+        loop {
+            let bucket = self.buckets.get(at)?;
+            if let Some(place) = bucket.used().position(|used| used == (tag, slot)) {
+                return Some((at, place));
+            }
+            if !bucket.is_full() {
+                return None;
+            }
             at = self.after(at);
         }
-        self.places[at] = place;
+    }
+
+    /// Something behind a full bucket that began to look there or before it.
+    fn next_that_may_move_to(&self, hole: usize) -> Option<(usize, usize)> {
+        let mut at = hole;
+        while self.buckets[at].is_full() {
+            at = self.after(at);
+            let passes_hole = |&(tag, _): &(u32, Slot)| {
+                let home = self.home(tag);
+                self.distance(home, at) >= self.distance(hole, at)
+            };
+            if let Some(place) = self.buckets[at].used().position(|used| passes_hole(&used)) {
+                return Some((at, place));
+            }
+        }
+        None
+    }
+
+    fn put(&mut self, tag: u32, slot: Slot) {
+        let mut at = self.home(tag);
+        loop {
+            let bucket = &mut self.buckets[at];
+            if let Some(place) = bucket.slots.iter().position(|&slot| slot == EMPTY) {
+                (bucket.tags[place], bucket.slots[place]) = (tag, slot);
+                return;
+            }
+            at = self.after(at);
+        }
     }
 
     /// By a quarter: after it between 64 and 80 per cent are in use.
     fn grow(&mut self) {
-        let count = (self.places.len() + self.places.len() / 4).max(MIN_PLACES);
-        let old = std::mem::replace(&mut self.places, vec![0; count]);
-        for place in old.into_iter().filter(|&place| place != 0) {
-            self.put(place);
+        let count = (self.buckets.len() + self.buckets.len().div_ceil(4)).max(MIN_BUCKETS);
+        let old = std::mem::replace(&mut self.buckets, vec![Bucket::VACANT; count]);
+        for (tag, slot) in old.iter().flat_map(Bucket::used) {
+            self.put(tag, slot);
         }
     }
 
     #[inline]
-    fn home(&self, tag: u64) -> usize {
-        usize::try_from(tag.wrapping_mul(self.places.len() as u64) >> 32).unwrap_or(0)
+    fn home(&self, tag: u32) -> usize {
+        usize::try_from((u64::from(tag) * self.buckets.len() as u64) >> 32).unwrap_or(0)
     }
 
     fn after(&self, at: usize) -> usize {
-        if at + 1 == self.places.len() { 0 } else { at + 1 }
+        if at + 1 == self.buckets.len() { 0 } else { at + 1 }
     }
 
-    /// Steps from one place to another, going forward.
+    /// Steps from one bucket to another, going forward.
     fn distance(&self, from: usize, to: usize) -> usize {
-        if to >= from { to - from } else { to + self.places.len() - from }
+        if to >= from { to - from } else { to + self.buckets.len() - from }
+    }
+}
+
+impl Bucket {
+    const VACANT: Self = Self { tags: [0; PLACES], slots: [EMPTY; PLACES] };
+
+    /// A bit for each place with this tag; an empty one has the tag zero.
+    #[inline]
+    fn alike(&self, tag: u32) -> u32 {
+        let bit = |(place, &stored): (usize, &u32)| u32::from(stored == tag) << place;
+        self.tags.iter().enumerate().map(bit).fold(0, |sum, bit| sum | bit)
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.slots[PLACES - 1] != EMPTY
+    }
+
+    fn used(&self) -> impl Iterator<Item = (u32, Slot)> {
+        self.tags.into_iter().zip(self.slots).take_while(|&(_, slot)| slot != EMPTY)
+    }
+
+    /// Empties a place; the last one in use moves there.
+    fn close(&mut self, place: usize) {
+        let last = self.used().count() - 1;
+        (self.tags[place], self.slots[place]) = (self.tags[last], self.slots[last]);
+        (self.tags[last], self.slots[last]) = (0, EMPTY);
     }
 }
 
 /// The lower half: the upper bits choose the shard.
 #[inline]
-fn tag(hash: u64) -> u64 {
-    hash & u64::from(u32::MAX)
-}
-
-#[inline]
-fn slot_of(place: u64) -> Slot {
-    u32::try_from(place & u64::from(u32::MAX)).unwrap_or(1).wrapping_sub(1)
+fn tag(hash: u64) -> u32 {
+    u32::try_from(hash & u64::from(u32::MAX)).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -170,14 +227,14 @@ mod tests {
             let mut index = Index::default();
             let mut model: BTreeSet<(u64, Slot)> = BTreeSet::new();
             for (insert, hash, slot) in ops {
-                let is_known = model.contains(&(tag(hash), slot));
+                let is_known = model.contains(&(u64::from(tag(hash)), slot));
                 prop_assert_eq!(index.find(hash, |found| found == slot), is_known.then_some(slot));
                 if insert && !is_known {
                     index.insert(hash, slot);
-                    model.insert((tag(hash), slot));
+                    model.insert((tag(hash).into(), slot));
                 } else if !insert {
                     prop_assert_eq!(index.remove(hash, slot), is_known);
-                    model.remove(&(tag(hash), slot));
+                    model.remove(&(tag(hash).into(), slot));
                 }
                 prop_assert_eq!(index.len(), model.len());
             }
@@ -198,8 +255,8 @@ mod tests {
         for slot in 0..100_000_u32 {
             index.insert(u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 17, slot);
             if slot > 1_000 {
-                assert!(index.len * 10 <= index.places.len() * 8);
-                assert!(index.len * 10 >= index.places.len() * 6);
+                assert!(index.len * 10 <= index.buckets.len() * PLACES * 8);
+                assert!(index.len * 10 >= index.buckets.len() * PLACES * 6);
             }
         }
     }

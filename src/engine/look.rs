@@ -35,7 +35,7 @@ impl Partition {
         };
         Some(Known {
             state: record.state,
-            last_seen: (record.last_seen > Timestamp::MIN).then_some(record.last_seen),
+            last_seen: (record.last_seen() > Timestamp::MIN).then_some(record.last_seen()),
             deadline,
             is_guest: record.flags & super::table::flag::GUEST != 0,
         })

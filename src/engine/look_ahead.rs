@@ -3,9 +3,9 @@
 use super::identity::IdentityRef;
 use super::key::Key;
 use super::partition::Partition;
-use super::table::Slot;
+use super::table::{Slot, Table};
 
-/// Messages looked ahead at: as many loads from memory as a processor has under way at a time, and some more.
+/// Messages looked ahead at: as many lines of memory as a processor has under way at a time, and some more.
 pub const LOOK_AHEAD: usize = 32;
 
 /// An identity that was looked ahead at: its hash is known, and where its record probably is.
@@ -26,51 +26,45 @@ impl<'a> Ahead<'a> {
 }
 
 impl Partition {
-    /// Reads what applying signals about these identities will need. It changes nothing: index, records and ids are brought
-    /// into the processor's cache by loads that don't wait for one another, where applying message after message would wait
-    /// for each. At most [`LOOK_AHEAD`] are looked at.
+    /// Brings what applying signals about these identities will need into the processor's cache: index, records and ids are
+    /// asked for all at once, where applying message after message would wait for each. It changes nothing. At most
+    /// [`LOOK_AHEAD`] are looked at.
     pub fn look_ahead<'a>(
         &self,
         identities: impl Iterator<Item = Option<IdentityRef<'a>>>,
     ) -> Ahead<'a> {
-        // Each loop reads one kind of thing and does little else: so the processor has many of its loads under way.
         let mut ahead = [None; LOOK_AHEAD];
-        let mut homes = [(0, 0, 0); LOOK_AHEAD];
-        let mut known = 0;
-        for (place, identity) in identities.take(LOOK_AHEAD).enumerate() {
+        // Nearly all are of one hub, and say so with the very same text.
+        let mut hub = ("", None);
+        for (sighted, identity) in ahead.iter_mut().zip(identities) {
             let Some(identity) = identity else { continue };
-            let Some(hub) = self.known_hub(identity.hub) else { continue };
+            if !std::ptr::eq(identity.hub, hub.0) {
+                hub = (identity.hub, self.known_hub(identity.hub));
+            }
+            let Some(hub) = hub.1 else { continue };
             let key = Key::new(&self.hasher, hub, identity.device, identity.module);
-            ahead[place] = Some(Sighted { key, slot: None });
-            homes[known] = (place, self.shard_of(key.device_hash()), key.hash());
-            known += 1;
+            self.table_of(&key).prefetch_index(key.hash());
+            *sighted = Some(Sighted { key, slot: None });
         }
-        let homes = &homes[..known];
-        let mut sum = 0_u64;
-        for &(_, shard, hash) in homes {
-            sum = sum.wrapping_add(self.shards[shard].table.touch_index(hash));
+        let mut any_is_cut = false;
+        for sighted in ahead.iter_mut().flatten() {
+            let table = self.table_of(&sighted.key);
+            sighted.slot = table.candidate(sighted.key.hash());
+            if let Some(slot) = sighted.slot {
+                table.prefetch_record(slot);
+            }
+            any_is_cut |= sighted.key.is_cut();
         }
-        let mut found = [(0, 0); LOOK_AHEAD];
-        let mut count = 0;
-        for &(place, shard, hash) in homes {
-            let slot = self.shards[shard].table.candidate(hash);
-            if let (Some(sighted), Some(candidate)) = (&mut ahead[place], slot) {
-                sighted.slot = slot;
-                found[count] = (shard, candidate);
-                count += 1;
+        if any_is_cut {
+            for Sighted { key, slot } in ahead.iter().flatten().filter(|ahead| ahead.key.is_cut()) {
+                slot.iter().for_each(|&slot| self.table_of(key).prefetch_tail(slot));
             }
         }
-        let found = &found[..count];
-        let mut tails = [None; LOOK_AHEAD];
-        for (tail, &(shard, slot)) in tails.iter_mut().zip(found) {
-            *tail = self.shards[shard].table.touch_record(slot);
-        }
-        for (tail, &(shard, _)) in tails.iter().zip(found) {
-            let touched = tail.map_or(0, |tail| self.shards[shard].table.touch_tail(tail));
-            sum = sum.wrapping_add(touched);
-        }
-        // So that the reads are not left out.
-        std::hint::black_box(sum);
         Ahead(ahead)
+    }
+
+    #[inline]
+    fn table_of(&self, key: &Key<'_>) -> &Table {
+        &self.shards[self.shard_of(key.device_hash())].table
     }
 }

@@ -176,6 +176,7 @@ impl Partition {
     }
 
     /// A message is about to be applied: what it makes due has to be fired first.
+    #[inline]
     pub fn prepare(&mut self, message: &Message<'_>, out: &mut Output) {
         self.end_hold(message.event_time, out);
         self.by_proof = self.is_held;
@@ -189,6 +190,7 @@ impl Partition {
     }
 
     /// The same; `sighted` is what [`Partition::look_ahead`] has seen of the message's identity.
+    #[inline]
     pub fn apply_sighted(
         &mut self,
         message: &Message<'_>,
@@ -200,9 +202,12 @@ impl Partition {
             "a message may be applied only after fire() has returned true"
         );
         if let (Some(signal), Some(at)) = (&message.signal, message.event_time) {
-            match sighted.copied().or_else(|| self.unsighted(signal.identity)) {
-                Some(sighted) => self.apply_signal(&sighted, signal, at, message.sequence, out),
-                None => out.not_admitted += 1,
+            match sighted {
+                Some(sighted) => self.apply_signal(sighted, signal, at, message.sequence, out),
+                None => match self.unsighted(signal.identity) {
+                    Some(sighted) => self.apply_signal(&sighted, signal, at, message.sequence, out),
+                    None => out.not_admitted += 1,
+                },
             }
         }
         let advance = self.clock.after(message.sequence, message.event_time, message.append_time);
@@ -216,6 +221,7 @@ impl Partition {
         Some(Sighted { key, slot: None })
     }
 
+    #[inline]
     fn apply_signal(
         &mut self,
         sighted: &Sighted<'_>,
@@ -239,6 +245,20 @@ impl Partition {
         {
             return;
         }
+        self.apply_to_shard(index, key, signal, at, sequence, out);
+    }
+
+    /// What is more than the next heartbeat of somebody who is online.
+    #[cold]
+    fn apply_to_shard(
+        &mut self,
+        index: usize,
+        key: &Key<'_>,
+        signal: &Signal<'_>,
+        at: Timestamp,
+        sequence: i64,
+        out: &mut Output,
+    ) {
         let full =
             self.shards.len() >= self.max_shards && self.shards[index].table.len() >= self.capacity;
         self.with_shard(index, |shard, context| {
@@ -359,7 +379,14 @@ impl Partition {
         self.clock.blind().or(self.is_held.then_some(BlindReason::RouteUnproven))
     }
 
+    #[inline]
     pub(super) fn advance(&mut self, advance: Advance, out: &mut Output) {
+        if advance.gap.is_some() || advance.to.is_some() {
+            self.advance_on(advance, out);
+        }
+    }
+
+    fn advance_on(&mut self, advance: Advance, out: &mut Output) {
         if let Some(gap) = advance.gap {
             self.forgive_gap(gap);
             out.gaps.push(gap);

@@ -207,7 +207,7 @@ impl Shard {
         if after == before {
             return;
         }
-        self.table.record_mut(slot).set_facts(&after);
+        self.table.set_facts(slot, &after);
         self.beside.store_lifecycle(slot, &after);
         self.restate(slot);
         if after.deleted_at > before.deleted_at
@@ -369,7 +369,7 @@ impl Shard {
         self.wheel = Wheel::new(tick);
         let mut due_already = Vec::new();
         for slot in self.table.slots() {
-            self.table.record_mut(slot).armed = 0;
+            self.table.set_armed(slot, 0);
             let is_guest = self.table.record(slot).flags & flag::GUEST != 0;
             let living = match self.table.record(slot).state {
                 State::Pending | State::Online | State::Late => !is_guest,

@@ -11,6 +11,7 @@ pub(crate) struct RouteWitness {
 
 impl RouteWitness {
     /// A message of a device (by hash) was read.
+    #[inline]
     pub(crate) fn heard(&mut self, hub: u16, device: u64, at: Timestamp) {
         let hub = usize::from(hub);
         if hub >= self.by_hub.len() {

@@ -272,7 +272,7 @@ impl Shard {
         let mut after = before;
         after.merge(delta);
         if after != before {
-            self.table.record_mut(slot).set_facts(&after);
+            self.table.set_facts(slot, &after);
             self.beside.store_lifecycle(slot, &after);
             self.settle(slot, &before, &after, context, out);
         }
@@ -286,7 +286,7 @@ impl Shard {
     }
 
     pub(crate) fn facts(&self, slot: Slot) -> Facts {
-        self.beside.complete(slot, self.table.record(slot).facts())
+        self.beside.complete(slot, self.table.facts(slot))
     }
 
     /// Brings the state into line with the facts.
@@ -398,9 +398,8 @@ impl Shard {
 
     /// Takes a record over from a shard that is being split.
     pub(crate) fn adopt(&mut self, old: &mut Self, slot: Slot, context: Context<'_>) -> Slot {
-        let record = *old.table.record(slot);
-        let own = self.table.insert(&old.table.key(slot), record.rule);
-        self.table.record_mut(own).take_over(&record);
+        let own = self.table.adopt(&old.table, slot);
+        let record = self.table.record(own);
         self.counts[record.state as usize] += 1;
         self.unjudgeable += u64::from(record.flags & flag::UNJUDGEABLE != 0);
         old.beside.move_to(slot, &mut self.beside, own);

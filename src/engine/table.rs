@@ -1,23 +1,18 @@
-//! The last-seen table of one shard: an index, records in a slab, and in an arena what of an id does not fit into its record.
-//!
-//! A device id that is a canonical UUID (36 characters, lower-case) is stored as 16 bytes.
+//! The last-seen table of one shard: an index, columns of what is known of each identity, and in an arena what of an id does
+//! not fit into its record.
 
 use std::cmp::Ordering;
 
 use super::facts::Facts;
 use super::index::Index;
-use super::key::{HEAD_BYTES, Key, NO_MODULE, PACKED, stored_device_bytes, unpack_uuid};
-use super::rules::Terms;
-use super::signal::Generation;
-use super::slab::{Arena, Slab};
+use super::key::{CUT_BYTES, HEAD_BYTES, Key};
+use super::record::Record;
+use super::slab::{Arena, Column};
 use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Where a record is in its slab.
+/// Where an identity stands in the columns.
 pub(crate) type Slot = u32;
-
-/// Stands as the length of the device id in a vacant record: no id is empty.
-const VACANT: u8 = 0;
 
 /// What is stored of an identity's state. `Late` is online past its window but inside its grace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,32 +62,17 @@ pub(crate) mod flag {
     pub(crate) const ELSEWHERE: u8 = 32;
 }
 
-/// One identity, in one line of the processor's cache. The crate documentation has this as a table.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-pub(crate) struct Record {
-    /// The first bytes of the id, as [`Key::head`].
-    head: u128,
-    pub(crate) first_seen: Timestamp,
-    pub(crate) last_seen: Timestamp,
-    pub(crate) sequence: i64,
-    pub(crate) generation: Generation,
-    /// Where in the arena the rest of the id stands, if there is more.
-    tail_at: u32,
-    /// Low 32 bits of the tick at which the valid entry of the wheel stands.
-    pub(crate) armed: u32,
-    pub(crate) hub: u16,
-    pub(crate) rule: u16,
-    device_bytes: u8,
-    module_bytes: u8,
-    pub(crate) state: State,
-    pub(crate) flags: u8,
-}
-
 /// The table of one shard.
 pub(crate) struct Table {
     index: Index,
-    records: Slab,
+    records: Column<Record>,
+    first_seen: Column<Timestamp>,
+    /// Low 32 bits of the tick at which the valid entry of the wheel stands; zero for none.
+    armed: Column<u32>,
+    /// Slots that were ever used.
+    slots: Slot,
+    /// Those of removed identities, to be used again.
+    vacant: Vec<Slot>,
     arena: Arena,
     /// Bytes of the arena that belong to removed records.
     dead_bytes: usize,
@@ -101,8 +81,17 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(hasher: foldhash::fast::FixedState) -> Self {
-        let (index, records, arena) = (Index::default(), Slab::default(), Arena::default());
-        Self { index, records, arena, dead_bytes: 0, hasher }
+        Self {
+            index: Index::default(),
+            records: Column::new(Record::NONE),
+            first_seen: Column::new(Timestamp::MIN),
+            armed: Column::new(0),
+            slots: 0,
+            vacant: Vec::new(),
+            arena: Arena::default(),
+            dead_bytes: 0,
+            hasher,
+        }
     }
 
     /// Identities in it.
@@ -118,7 +107,7 @@ impl Table {
     /// The same, for whom it was already looked: `probably` is where it stood then.
     #[inline]
     pub(crate) fn find_again(&self, key: &Key<'_>, probably: Option<Slot>) -> Option<Slot> {
-        let is_still = |slot: &Slot| *slot < self.records.len() && self.matches(*slot, key);
+        let is_still = |slot: &Slot| *slot < self.slots && self.matches(*slot, key);
         probably.filter(is_still).or_else(|| self.find(key))
     }
 
@@ -128,24 +117,29 @@ impl Table {
         self.index.find(hash, |_| true)
     }
 
-    /// Reads where a look for this hash begins.
+    /// Asks for where a look for this hash begins.
     #[inline]
-    pub(crate) fn touch_index(&self, hash: u64) -> u64 {
-        self.index.touch(hash)
+    pub(crate) fn prefetch_index(&self, hash: u64) {
+        self.index.prefetch(hash);
     }
 
-    /// Reads a record; gives where the rest of its id stands and how long it is, if there is more.
+    /// Asks for a record.
     #[inline]
-    pub(crate) fn touch_record(&self, slot: Slot) -> Option<(u32, u32)> {
-        let record = self.record(slot);
-        let bytes = u32::try_from(record.tail_bytes()).ok().filter(|&bytes| bytes > 0)?;
-        Some((record.tail_at, bytes))
+    pub(crate) fn prefetch_record(&self, slot: Slot) {
+        self.records.prefetch(slot);
     }
 
-    /// Reads both ends of the rest of an id.
+    /// Asks for the rest of an id, if it is cut. Reads the record.
+    pub(crate) fn prefetch_tail(&self, slot: Slot) {
+        if let Some((at, bytes)) = self.record(slot).tail() {
+            self.arena.prefetch(at, bytes);
+        }
+    }
+
+    /// Asks for what tells whether an identity's timer is valid.
     #[inline]
-    pub(crate) fn touch_tail(&self, (at, bytes): (u32, u32)) -> u64 {
-        u64::from(self.arena.touch(at)) + u64::from(self.arena.touch(at + bytes - 1))
+    pub(crate) fn prefetch_armed(&self, slot: Slot) {
+        self.armed.prefetch(slot);
     }
 
     #[inline]
@@ -158,25 +152,54 @@ impl Table {
         self.records.get_mut(slot)
     }
 
+    /// Low 32 bits of the tick at which the identity's valid entry of the wheel stands; zero for none.
+    #[inline]
+    pub(crate) fn armed(&self, slot: Slot) -> u32 {
+        *self.armed.get(slot)
+    }
+
+    #[inline]
+    pub(crate) fn set_armed(&mut self, slot: Slot, tick: u32) {
+        *self.armed.get_mut(slot) = tick;
+    }
+
+    /// What the table itself knows; creation and deletion stand beside it.
+    pub(crate) fn facts(&self, slot: Slot) -> Facts {
+        let record = self.record(slot);
+        Facts {
+            generation: record.generation,
+            first_seen: *self.first_seen.get(slot),
+            last_seen: record.last_seen(),
+            sequence: record.sequence(),
+            ..Facts::NONE
+        }
+    }
+
+    /// Takes over what the table itself knows.
+    pub(crate) fn set_facts(&mut self, slot: Slot, facts: &Facts) {
+        self.record_mut(slot).set_heard(facts);
+        *self.first_seen.get_mut(slot) = facts.first_seen;
+    }
+
     /// Adds an identity that is not there yet.
     pub(crate) fn insert(&mut self, key: &Key<'_>, rule: u16) -> Slot {
-        let record = Record {
-            head: key.head,
-            first_seen: Timestamp::MIN,
-            last_seen: Timestamp::MIN,
-            sequence: i64::MIN,
-            generation: Generation::UNKNOWN,
-            tail_at: self.arena.add(key.tail()),
-            armed: 0,
-            hub: key.hub,
-            rule,
-            device_bytes: key.device_bytes,
-            module_bytes: key.module_bytes,
-            state: State::Pending,
-            flags: 0,
-        };
-        let slot = self.records.insert(record);
+        let tail_at = key.is_cut().then(|| self.arena.add(key.tail()));
+        let slot = self.vacant.pop().unwrap_or(self.slots);
+        self.slots = self.slots.max(slot + 1);
+        self.records.put(slot, Record::new(key, rule, tail_at));
+        self.first_seen.put(slot, Timestamp::MIN);
+        self.armed.put(slot, 0);
         self.index.insert(key.hash(), slot);
+        slot
+    }
+
+    /// Adds an identity of another table, with all that both know but its timer.
+    pub(crate) fn adopt(&mut self, other: &Self, other_slot: Slot) -> Slot {
+        let Record { rule, state, flags, .. } = *other.record(other_slot);
+        let slot = self.insert(&other.key(other_slot), rule);
+        self.set_facts(slot, &other.facts(other_slot));
+        let record = self.record_mut(slot);
+        (record.state, record.flags) = (state, flags);
         slot
     }
 
@@ -184,83 +207,81 @@ impl Table {
     pub(crate) fn remove(&mut self, slot: Slot) {
         let hash = self.key(slot).hash();
         if self.index.remove(hash, slot) {
+            self.dead_bytes += self.tail(slot).len();
             // What still stands in the wheel for the slot must find nothing to do.
-            let vacated = self.records.get_mut(slot);
-            self.dead_bytes += vacated.tail_bytes();
-            (vacated.armed, vacated.flags, vacated.state) = (0, 0, State::Deleted);
-            (vacated.device_bytes, vacated.module_bytes) = (VACANT, NO_MODULE);
-            self.records.vacate(slot);
+            *self.records.get_mut(slot) = Record::NONE;
+            self.set_armed(slot, 0);
+            self.vacant.push(slot);
         }
         self.compact_if_wasteful();
     }
 
-    /// Device and module id of a record.
+    /// Device and module id.
     pub(crate) fn ids(&self, slot: Slot) -> (Box<str>, Option<Box<str>>) {
         let record = self.record(slot);
-        let mut stored = Vec::with_capacity(HEAD_BYTES + record.tail_bytes());
-        stored.extend_from_slice(&record.head.to_le_bytes());
-        stored.extend_from_slice(self.tail(record));
-        stored.truncate(record.stored_bytes());
-        let (device, module) = stored.split_at(stored_device_bytes(record.device_bytes));
-        let device: Box<str> = if record.device_bytes == PACKED {
-            unpack_uuid(record.head).into()
-        } else {
-            String::from_utf8_lossy(device).into()
-        };
-        let module =
-            (record.module_bytes != NO_MODULE).then(|| String::from_utf8_lossy(module).into());
-        (device, module)
+        let mut id = Vec::with_capacity(HEAD_BYTES + record.id_bytes());
+        let tail = self.tail(slot);
+        id.extend_from_slice(
+            &record.head()[..if tail.is_empty() { HEAD_BYTES } else { CUT_BYTES }],
+        );
+        id.extend_from_slice(tail);
+        let (_, device_bytes, module_bytes) = record.identity();
+        let (device, module) = id.split_at(usize::from(device_bytes));
+        let module = &module[..usize::from(module_bytes)];
+        let text = |bytes| String::from_utf8_lossy(bytes).into();
+        (text(device), record.is_module().then(|| text(module)))
     }
 
-    /// The stored form of a record's identity.
+    /// The stored form of an identity.
     pub(crate) fn key(&self, slot: Slot) -> Key<'_> {
         let record = self.record(slot);
-        let identity = (record.hub, record.device_bytes, record.module_bytes);
-        Key::from_stored(&self.hasher, record.head, self.tail(record), identity)
+        Key::from_stored(&self.hasher, record.head(), self.tail(slot), record.identity())
     }
 
     /// The order of two identities' ids, as texts: device first, then module.
     pub(crate) fn compare_ids(&self, slot: Slot, other: &Self, other_slot: Slot) -> Ordering {
         let (a, b) = (self.record(slot), other.record(other_slot));
-        let same_form = (a.device_bytes == PACKED) == (b.device_bytes == PACKED);
-        if a.is_module() || b.is_module() || !same_form {
+        if a.is_module() || b.is_module() {
             return self.ids(slot).cmp(&other.ids(other_slot));
         }
-        // The digits of a UUID have the order of their values; no byte of an id is as small as what fills up a short one.
-        let heads = a.head.swap_bytes().cmp(&b.head.swap_bytes());
-        heads.then_with(|| self.tail(a).cmp(other.tail(b)))
+        let is_cut = a.tail().is_some() || b.tail().is_some();
+        // No byte of an id is as small as what fills up a short one.
+        match a.head()[..CUT_BYTES].cmp(&b.head()[..CUT_BYTES]) {
+            Ordering::Equal if is_cut => self.ids(slot).cmp(&other.ids(other_slot)),
+            Ordering::Equal => a.head().cmp(&b.head()),
+            order @ (Ordering::Less | Ordering::Greater) => order,
+        }
     }
 
     /// Slots in use, in the order of their numbers: in that of the index, which is the order of the hashes, whoever put them
     /// into another table one by one would crowd one end of it.
     pub(crate) fn slots(&self) -> Vec<Slot> {
-        let is_used = |slot: &Slot| self.record(*slot).device_bytes != VACANT;
-        (0..self.records.len()).filter(is_used).collect()
+        (0..self.slots).filter(|&slot| !self.record(slot).is_vacant()).collect()
     }
 
     /// Bytes held, without the allocator's own.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.index.memory_bytes() + self.records.memory_bytes() + self.arena.memory_bytes()
+        let columns = self.records.memory_bytes()
+            + self.first_seen.memory_bytes()
+            + self.armed.memory_bytes()
+            + self.vacant.capacity() * size_of::<Slot>();
+        self.index.memory_bytes() + columns + self.arena.memory_bytes()
     }
 
     #[inline]
     fn matches(&self, slot: Slot, key: &Key<'_>) -> bool {
-        let record = self.record(slot);
-        let alike = record.head == key.head
-            && record.hub == key.hub
-            && record.device_bytes == key.device_bytes
-            && record.module_bytes == key.module_bytes;
-        if !alike || record.tail_bytes() == 0 {
-            return alike;
-        }
+        self.record(slot).may_be_of(key) && (!key.is_cut() || self.has_tail_of(slot, key))
+    }
+
+    fn has_tail_of(&self, slot: Slot, key: &Key<'_>) -> bool {
         let [device, module] = key.tail();
-        let (stored_device, stored_module) = self.tail(record).split_at(device.len());
+        let (stored_device, stored_module) = self.tail(slot).split_at(device.len());
         same_bytes(stored_device, device) && same_bytes(stored_module, module)
     }
 
     #[inline]
-    fn tail(&self, record: &Record) -> &[u8] {
-        self.arena.get(record.tail_at, record.tail_bytes())
+    fn tail(&self, slot: Slot) -> &[u8] {
+        self.record(slot).tail().map_or(&[], |(at, bytes)| self.arena.get(at, bytes))
     }
 
     /// Rebuilds the arena when more than half of it is dead.
@@ -271,8 +292,9 @@ impl Table {
         let mut arena = Arena::default();
         for slot in self.index.slots() {
             let record = self.records.get_mut(slot);
-            let tail = self.arena.get(record.tail_at, record.tail_bytes());
-            record.tail_at = arena.add([tail, &[]]);
+            if let Some((at, bytes)) = record.tail() {
+                record.move_tail(arena.add([self.arena.get(at, bytes), &[]]));
+            }
         }
         self.arena = arena;
         self.dead_bytes = 0;
@@ -289,70 +311,6 @@ fn same_bytes(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len()
         && words.iter().zip(other_words).all(is_same_word)
         && rest.iter().zip(other_rest).all(|(a, b)| a == b)
-}
-
-impl Record {
-    /// Bytes of the id as it is stored.
-    #[inline]
-    fn stored_bytes(&self) -> usize {
-        stored_device_bytes(self.device_bytes) + usize::from(self.module_bytes)
-    }
-
-    #[inline]
-    fn tail_bytes(&self) -> usize {
-        self.stored_bytes().saturating_sub(HEAD_BYTES)
-    }
-
-    /// Takes a heartbeat in, if it is the next one of an identity that is online, inside its deadline, and has nothing
-    /// beside its record.
-    #[inline]
-    pub(crate) fn beat(
-        &mut self,
-        at: Timestamp,
-        sequence: i64,
-        generation: Generation,
-        terms: Terms,
-    ) -> bool {
-        let due_by = self.last_seen.plus(terms.window_ms).plus(terms.grace_ms);
-        let plain = self.flags == 0 && self.generation == generation && self.state == State::Online;
-        let is_next = plain && at > self.last_seen && at <= due_by;
-        if is_next {
-            self.last_seen = at;
-            self.sequence = sequence;
-        }
-        is_next
-    }
-
-    /// Whether it is a module.
-    pub(crate) fn is_module(&self) -> bool {
-        self.module_bytes != NO_MODULE
-    }
-
-    /// What the record itself knows; creation and deletion stand beside it.
-    pub(crate) fn facts(&self) -> Facts {
-        Facts {
-            generation: self.generation,
-            first_seen: self.first_seen,
-            last_seen: self.last_seen,
-            sequence: self.sequence,
-            ..Facts::NONE
-        }
-    }
-
-    /// Takes over everything of a record but its place and its timer.
-    pub(crate) fn take_over(&mut self, other: &Self) {
-        self.set_facts(&other.facts());
-        self.state = other.state;
-        self.flags = other.flags;
-    }
-
-    /// Takes over what the record itself knows.
-    pub(crate) fn set_facts(&mut self, facts: &Facts) {
-        self.generation = facts.generation;
-        self.first_seen = facts.first_seen;
-        self.last_seen = facts.last_seen;
-        self.sequence = facts.sequence;
-    }
 }
 
 #[cfg(test)]
@@ -378,12 +336,6 @@ mod tests {
 
     fn find(table: &Table, hub: u16, device: &str, module: Option<&str>) -> Option<Slot> {
         table.find(&Key::new(&hasher(), hub, device, module))
-    }
-
-    #[test]
-    fn a_record_is_one_line_of_the_cache() {
-        // 16 bytes of the id, four numbers of 8 bytes, two of 4, two of 2, four of 1.
-        assert_eq!((size_of::<Record>(), align_of::<Record>()), (64, 64));
     }
 
     #[test]
@@ -418,12 +370,12 @@ mod tests {
         assert_eq!(table.len(), keys.len());
     }
 
-    /// Ids of every length around the bytes in a record, and UUIDs; few of each, so that they meet.
+    /// Ids of every length around what a record holds, alone and with another behind them; few of each, so that they meet.
     fn id() -> impl Strategy<Value = String> {
         prop_oneof![
             "[ab]{1,3}",
-            "[ab]{1}-aaaaaaaaaaaa[ab]{0,4}",
-            "aaaaaaaaaaaaaaaa[ab]{1,2}a{0,20}",
+            "a{16}[ab]{1,2}a{0,20}",
+            "[ab]a{28,31}[ab]{0,6}",
             "[0a]{8}-0000-0000-0000-00000000000[0f]",
         ]
     }

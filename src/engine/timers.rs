@@ -119,18 +119,18 @@ impl Shard {
 
     fn arm(&mut self, slot: Slot, tick: u64, context: Context<'_>) {
         let now = self.wheel.now();
-        let armed = self.table.record(slot).armed;
+        let armed = self.table.armed(slot);
         // The record keeps 32 bits, of which zero says "not armed": that tick, once in 13 years, is passed over.
         let tick = if low_bits(tick) == 0 { tick + 1 } else { tick };
         let distance = u64::from(armed.wrapping_sub(low_bits(now)));
         let comes_forward = context.planted != Some(Planted::WheelOnlyLater);
         if armed == 0 || (tick < now + distance && comes_forward) {
             let tick = self.wheel.arm(slot, tick);
-            self.table.record_mut(slot).armed = low_bits(tick);
+            self.table.set_armed(slot, low_bits(tick));
         }
     }
 
-    /// The wheel has reached some entries. They are looked ahead at, for loads that don't wait for one another.
+    /// The wheel has reached some entries. What they need is asked for all at once.
     pub(crate) fn visit_all(
         &mut self,
         slots: &[Slot],
@@ -138,8 +138,10 @@ impl Shard {
         context: Context<'_>,
         decisions: &mut Vec<Decision>,
     ) {
-        let armed = slots.iter().filter(|&&slot| self.table.record(slot).armed == low_bits(tick));
-        std::hint::black_box(armed.count());
+        for &slot in slots {
+            self.table.prefetch_armed(slot);
+            self.table.prefetch_record(slot);
+        }
         for &slot in slots {
             self.visit(slot, tick, context, decisions);
         }
@@ -153,11 +155,11 @@ impl Shard {
         context: Context<'_>,
         decisions: &mut Vec<Decision>,
     ) {
-        let record = *self.table.record(slot);
-        if record.armed != low_bits(tick) {
+        if self.table.armed(slot) != low_bits(tick) {
             return;
         }
-        self.table.record_mut(slot).armed = 0;
+        self.table.set_armed(slot, 0);
+        let record = *self.table.record(slot);
         if record.state == State::Online
             && record.flags == 0
             && let Some(due) = self.due(slot, context)

@@ -107,7 +107,7 @@ impl Shard {
             grace_ms: terms.grace_ms,
             rule: record.rule,
             last_signal: (!pending)
-                .then_some(LastSignal { sequence: record.sequence, event_time: due.armed_at }),
+                .then_some(LastSignal { sequence: record.sequence(), event_time: due.armed_at }),
             generation: record.generation,
             route_unproven: self.route_unproven(slot, due.deadline, context),
         }
@@ -251,7 +251,7 @@ impl Shard {
                 crossings.push(Crossing {
                     judged: Judged { armed_at: due.armed_at, deadline: due.deadline },
                     last_signal: (record.state != State::Pending).then_some(LastSignal {
-                        sequence: record.sequence,
+                        sequence: record.sequence(),
                         event_time: due.armed_at,
                     }),
                     first_later: at,

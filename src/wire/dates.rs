@@ -14,6 +14,7 @@ pub(super) struct Dates {
 }
 
 /// Dates a message. Stamps count only as annotations: an application property of the same name is the publisher's.
+#[inline]
 pub(super) fn read(fields: &Fields<'_>, profile: &Profile, now: Instants) -> Dates {
     let stamp = |name| fields.annotations.get(name).and_then(Scalar::instant);
     let append_time = stamp(Name::Append);

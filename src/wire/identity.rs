@@ -19,6 +19,7 @@ pub(super) type Ids<'a> = (Cow<'a, str>, Option<Cow<'a, str>>);
 
 impl<'a> Claimed<'a> {
     /// What the hub stamped.
+    #[inline]
     pub(super) fn stamped(fields: &Fields<'a>, profile: &Profile) -> Self {
         let stamp = |name| fields.stamp(profile.stamps, name).and_then(Scalar::text);
         Self {
@@ -38,6 +39,7 @@ impl<'a> Claimed<'a> {
         .without_empty()
     }
 
+    #[inline]
     fn without_empty(self) -> Self {
         Self {
             device: self.device.filter(|id| !id.is_empty()),
@@ -52,6 +54,7 @@ impl<'a> Claimed<'a> {
     }
 
     /// Checks the ids.
+    #[inline]
     pub(super) fn check(self) -> Result<Ids<'a>, Reject> {
         let device = self.device.ok_or_else(|| {
             Reject::new(RejectReason::NoIdentity, "there is no device id where this source has it")

@@ -12,6 +12,7 @@ use crate::wire::{
 };
 
 /// Reads the fields of a message.
+#[inline]
 pub(super) fn read<'a>(
     fields: &Fields<'a>,
     profile: &'a Profile,
@@ -88,6 +89,7 @@ fn named_origin(source: &str) -> Origin {
 }
 
 /// Telemetry, and whether it tries to pass for something else.
+#[inline]
 fn telemetry<'a>(fields: &Fields<'a>, profile: &'a Profile) -> Result<(Meaning<'a>, bool), Reject> {
     let (claimed, spoof_suspected) = match &profile.mapping {
         Some(mapping) => (Claimed::mapped(fields, mapping), false),
@@ -118,6 +120,7 @@ fn notified<'a>(
     Ok(signal(fields, profile, hub, ids, kind))
 }
 
+#[inline]
 fn signal<'a>(
     fields: &Fields<'a>,
     profile: &Profile,

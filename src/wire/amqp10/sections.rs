@@ -65,11 +65,13 @@ pub(super) struct Sections<'a> {
 }
 
 impl<'a> Sections<'a> {
+    #[inline]
     pub(super) fn of(message: &'a [u8]) -> Self {
         Self { reader: Reader::new(message), last: None, count: 0 }
     }
 
     /// The next section; its value is what the reader stands at.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Section>, Fault> {
         if self.reader.is_empty() {
             return Ok(None);
