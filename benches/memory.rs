@@ -7,16 +7,15 @@
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use dashmap::DashMap;
 use lastseen::clock::thread_cpu_ns;
-use lastseen::engine::LOOK_AHEAD;
-use lastseen::engine::rules::{Policy, ProofOfLife, Terms};
-use lastseen::engine::{
-    Attached, Backlog, ClockSettings, Dating, Generation, IdentityRef, Message, Output, Partition,
-    Signal, SignalKind, Timestamp,
-};
+use lastseen::engine::{LOOK_AHEAD, Output, Partition};
+
+use engine::T0_MS;
+
+#[path = "parts/engine.rs"]
+mod engine;
 
 const DEVICES: u64 = 1_000_000;
 const WINDOW_MS: i64 = 60_000;
@@ -27,7 +26,7 @@ const CHUNK: usize = 10_000;
 const LIMIT_BYTES: u64 = 110;
 
 fn main() -> ExitCode {
-    let mut engine = engine();
+    let mut engine = engine::engine(WINDOW_MS);
     let before = resident_bytes();
     let mut costs_ns = Vec::new();
     for round in 0..ROUNDS {
@@ -57,32 +56,10 @@ fn main() -> ExitCode {
     if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn engine() -> Partition {
-    let terms = Terms {
-        window_ms: WINDOW_MS,
-        grace_ms: 10_000,
-        first_window_ms: 600_000,
-        proof_of_life: ProofOfLife::Any,
-    };
-    let policy = Policy { default: terms, rules: Vec::new(), conditions: Vec::new() };
-    let settings = ClockSettings { allowance_ms: 1_000, tick_ms: 100, bridge_ms: 10_000 };
-    let mut engine = Partition::new(Arc::new(policy), settings, 1);
-    let attached = Attached {
-        at: Timestamp::from_ms(event_time_ms(0, 0)),
-        error_ms: 0,
-        stream: Some(1),
-        first_available: Some(0),
-        backlog: Backlog::Empty,
-        dating: Dating::EventTime,
-    };
-    engine.attach(attached, &mut Output::default());
-    engine
-}
-
 /// Every device beats once a window, all in the same order.
 fn event_time_ms(round: u64, device: u64) -> i64 {
     let window_ms = WINDOW_MS.unsigned_abs();
-    1_767_225_600_000 + i64::try_from(round * window_ms + device * window_ms / DEVICES).unwrap_or(0)
+    T0_MS + i64::try_from(round * window_ms + device * window_ms / DEVICES).unwrap_or(0)
 }
 
 /// As long as a UUID.
@@ -103,32 +80,14 @@ fn timed_round(mut beat: impl FnMut(&[(u64, String)])) -> u64 {
     spent_ns / DEVICES
 }
 
-fn identity(id: &str) -> IdentityRef<'_> {
-    IdentityRef { hub: "hub", device: id, module: None }
-}
-
 fn engine_round(engine: &mut Partition, round: u64) -> u64 {
     let mut out = Output::default();
-    let generation = Generation::parse("638712345678901234");
     let spent_ns = timed_round(|beats| {
-        let ahead = engine.look_ahead(beats.iter().map(|(_, id)| Some(identity(id))));
+        let ahead = engine.look_ahead(beats.iter().map(|(_, id)| Some(engine::identity(id))));
         for (place, (device, id)) in beats.iter().enumerate() {
-            let at = Timestamp::from_ms(event_time_ms(round, *device));
-            let message = Message {
-                sequence: i64::try_from(round * DEVICES + device).unwrap_or(0),
-                event_time: Some(at),
-                append_time: Some(at),
-                signal: Some(Signal {
-                    identity: identity(id),
-                    kind: SignalKind::Telemetry,
-                    generation,
-                    conditions: 0,
-                    created_by_device: None,
-                }),
-            };
-            engine.prepare(&message, &mut out);
-            while !engine.fire(4_096, &mut out) {}
-            engine.apply_sighted(&message, ahead.get(place), &mut out);
+            let message =
+                engine::message(id, round * DEVICES + device, event_time_ms(round, *device));
+            engine::apply(engine, &message, ahead.get(place), &mut out);
             out.tidings.clear();
         }
     });

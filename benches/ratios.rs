@@ -16,8 +16,12 @@ use measure::Row;
 mod apply;
 #[path = "ratios/decode.rs"]
 mod decode;
+#[path = "parts/engine.rs"]
+mod engine;
 #[path = "ratios/fleet.rs"]
 mod fleet;
+#[path = "parts/heartbeat.rs"]
+mod heartbeat;
 #[path = "ratios/hot.rs"]
 mod hot;
 #[path = "ratios/measure.rs"]

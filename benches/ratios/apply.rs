@@ -8,6 +8,7 @@ use dashmap::DashMap;
 use lastseen::engine::LOOK_AHEAD;
 use lastseen::engine::{Output, Partition};
 
+use crate::engine;
 use crate::fleet::{self, Order, Stream};
 use crate::measure::{Dice, ROUNDS, Row, timed};
 
@@ -29,7 +30,7 @@ pub(crate) fn rows(devices: u64) -> Vec<Row> {
     for (order, name) in Order::ALL {
         let window_ms = order.window_ms();
         let mut all = Contestants {
-            engine: fleet::engine(window_ms),
+            engine: engine::engine(window_ms),
             default: DashMap::new(),
             fast: DashMap::default(),
         };
@@ -78,11 +79,11 @@ fn beat_engine(engine: &mut Partition, stream: &Stream, devices: u64) {
     let mut out = Output::default();
     for first in (0..stream.len()).step_by(LOOK_AHEAD) {
         let some = first..stream.len().min(first + LOOK_AHEAD);
-        let identities = some.clone().map(|index| Some(fleet::identity(stream.id(index))));
+        let identities = some.clone().map(|index| Some(engine::identity(stream.id(index))));
         let ahead = engine.look_ahead(identities);
         for (place, index) in some.enumerate() {
             let message = fleet::message(stream.id(index), stream.beat(index), devices);
-            fleet::apply(engine, &message, ahead.get(place), &mut out);
+            engine::apply(engine, &message, ahead.get(place), &mut out);
         }
         out.tidings.clear();
     }

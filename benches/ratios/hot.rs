@@ -9,8 +9,9 @@ use lastseen::wire::{self, Profile, RawMessage};
 use serde_amqp::Value;
 
 use crate::apply::Seen;
-use crate::decode::{self, Stock};
+use crate::engine;
 use crate::fleet::{self, ID_BYTES, Order, Stream};
+use crate::heartbeat::{self, Stock};
 use crate::measure::{Dice, ROUNDS, Row, timed};
 
 /// Messages of a turn: they are not in the cache when they are decoded.
@@ -18,9 +19,9 @@ const TURN: usize = 20_000;
 
 /// Decode and apply, uniform.
 pub(crate) fn rows(devices: u64) -> Vec<Row> {
-    let profile = decode::profile();
+    let profile = heartbeat::profile();
     let order = Order::Uniform;
-    let mut engine = fleet::engine(order.window_ms());
+    let mut engine = engine::engine(order.window_ms());
     let map: DashMap<String, Seen> = DashMap::new();
     let mut stream = Stream::default();
     for first in (0..devices).step_by(TURN) {
@@ -28,7 +29,7 @@ pub(crate) fn rows(devices: u64) -> Vec<Row> {
         let mut out = Output::default();
         for index in 0..stream.len() {
             let message = fleet::message(stream.id(index), stream.beat(index), devices);
-            fleet::apply(&mut engine, &message, None, &mut out);
+            engine::apply(&mut engine, &message, None, &mut out);
             map.insert(stream.id(index).to_owned(), (0, 0));
             out.tidings.clear();
         }
@@ -66,7 +67,7 @@ fn read_ours(engine: &mut Partition, messages: &[(i64, RawMessage)], profile: &P
         let identities = decoded.iter().map(|(_, d)| Some(d.message(0).signal?.identity));
         let ahead = engine.look_ahead(identities);
         for (place, (sequence, decoded)) in decoded.iter().enumerate() {
-            fleet::apply(engine, &decoded.message(*sequence), ahead.get(place), &mut out);
+            engine::apply(engine, &decoded.message(*sequence), ahead.get(place), &mut out);
         }
     }
     assert!(out.transitions.is_empty() && out.tidings.is_empty(), "everybody is known");
@@ -98,7 +99,7 @@ impl Template {
     fn new() -> Self {
         let id = "0".repeat(ID_BYTES);
         let ms = 0x0102_0304_0506_0708;
-        let bytes = decode::heartbeat(&id, ms, 1).to_vec();
+        let bytes = heartbeat::heartbeat(&id, ms, 1).to_vec();
         let find = |wanted: &[u8]| {
             let hits = bytes.windows(wanted.len()).enumerate().filter(|(_, w)| *w == wanted);
             hits.map(|(at, _)| at).collect::<Vec<usize>>()

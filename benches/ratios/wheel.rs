@@ -8,6 +8,7 @@ use lastseen::engine::{Output, Partition, Proof, Timestamp};
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
+use crate::engine;
 use crate::fleet::{self, Order, Stream};
 use crate::measure::{Dice, Row, at_most, timed};
 
@@ -75,7 +76,7 @@ fn tick_of(at_ms: i64) -> i64 {
 
 /// A fleet that beats for some periods; what the ticks of the last ones took.
 fn run_engine(window_ms: i64, devices: u64) -> (Partition, Ticks) {
-    let mut engine = fleet::engine(window_ms);
+    let mut engine = engine::engine(window_ms);
     let (mut ticks, mut stream, mut dice) =
         (Ticks::default(), Stream::default(), Dice(0x1234_5678_9abc_def1));
     let mut out = Output::default();
@@ -101,7 +102,7 @@ fn run_engine(window_ms: i64, devices: u64) -> (Partition, Ticks) {
                     });
                     ticks.add(ns);
                 }
-                fleet::apply(&mut engine, &message, None, &mut out);
+                engine::apply(&mut engine, &message, None, &mut out);
                 out.tidings.clear();
             }
         }
@@ -113,14 +114,14 @@ fn run_engine(window_ms: i64, devices: u64) -> (Partition, Ticks) {
 
 /// Everybody beats once, all at the same instant, and never again: all deadlines are the same.
 fn die_at_once(devices: u64) -> Ticks {
-    let mut engine = fleet::engine(30_000);
+    let mut engine = engine::engine(30_000);
     let (mut stream, mut out) = (Stream::default(), Output::default());
     for first in (0..devices).step_by(10_000) {
         stream.everybody(first, 10_000);
         for index in 0..stream.len() {
             // Of so large a fleet no beat is later than the log's beginning.
             let message = fleet::message(stream.id(index), stream.beat(index), u64::MAX);
-            fleet::apply(&mut engine, &message, None, &mut out);
+            engine::apply(&mut engine, &message, None, &mut out);
             out.tidings.clear();
         }
     }
