@@ -81,9 +81,11 @@ cargo_deny() {
 # machine for itself. Longer ones are run by name (tests/campaign/main.rs).
 campaigns() {
     local name
-    for name in kill:: points:: disk:: rabbit::on_a_quorum rabbit::on_a_stream; do
+    for name in kill:: points:: disk:: stop:: time:: rabbit::; do
         cargo test --locked --test campaign "$name" -- --ignored --nocapture --test-threads 1
     done
+    # These mostly wait for time-outs.
+    cargo test --locked --test campaign faults:: -- --ignored --nocapture --test-threads 3
 }
 
 # The shipped program under a fleet, judged from outside: the one small profile; the others are run by hand (README.md).

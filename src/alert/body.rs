@@ -88,15 +88,18 @@ pub fn message(alert: &Alert, sink: &str) -> Message {
     let message_id = alert_id.message_id(sink, status, ordinal);
     let alert_id = alert_id.to_string();
     let payload = Payload::new(alert, &alert_id, &message_id);
-    // Strings, numbers and structs can't fail to serialize into memory; an empty body would be refused by any receiver.
-    let body = serde_json::to_vec(&payload).unwrap_or_default();
     Message {
         lane: id::lane(alert.transition.identity.as_ref()),
         status: Status::of(&alert.transition),
-        body: Bytes::from(body),
+        body: rendered(&payload),
         message_id,
         alert_id,
     }
+}
+
+/// Strings, numbers and structs can't fail to serialize into memory; an empty body would be refused by any receiver.
+fn rendered(payload: &impl Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(payload).unwrap_or_default())
 }
 
 /// Tells apart several amendments of one outage: the instant that each found, in its low bits. Everything else is told once.

@@ -1,6 +1,5 @@
 //! The body of an alert about a source that can't be observed.
 
-use bytes::Bytes;
 use jiff::SignedDuration;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -9,7 +8,7 @@ use crate::alert::path::{Found, PathAlert, PathReason};
 use crate::alert::{Message, id};
 use crate::engine::{BlindReason, Millis};
 
-use super::{Instant, Status, clip};
+use super::{Instant, Status, clip, rendered};
 
 /// The name of this kind of alert, in every status.
 pub const TYPE: &str = "path.blind";
@@ -29,12 +28,10 @@ pub fn path_message(alert: &PathAlert, sink: &str) -> Message {
     let message_id = alert.id.message_id(sink, alert.status, alert.ordinal);
     let alert_id = alert.id.to_string();
     let payload = Payload::new(alert, &alert_id, &message_id);
-    // Strings, numbers and structs can't fail to serialize into memory; an empty body would be refused by any receiver.
-    let body = serde_json::to_vec(&payload).unwrap_or_default();
     Message {
         lane: id::path_lane(&alert.source),
         status: alert.status,
-        body: Bytes::from(body),
+        body: rendered(&payload),
         message_id,
         alert_id,
     }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use jiff::SignedDuration;
 use serde::Serialize;
 
 use crate::alert::self_health::{SelfAlert, SelfReason};
 use crate::alert::{Message, id};
 
-use super::{Instant, Status, clip};
+use super::{Instant, Status, clip, rendered};
 
 /// The name of this kind of alert, in every status.
 pub const TYPE: &str = "self.health";
@@ -19,12 +18,10 @@ pub fn self_message(alert: &SelfAlert, sink: &str) -> Message {
     let message_id = alert.id.message_id(sink, alert.status, alert.ordinal);
     let alert_id = alert.id.to_string();
     let payload = Payload::new(alert, &alert_id, &message_id);
-    // Strings, numbers and structs can't fail to serialize into memory; an empty body would be refused by any receiver.
-    let body = serde_json::to_vec(&payload).unwrap_or_default();
     Message {
         lane: id::self_lane(alert.sink.as_deref().unwrap_or_default()),
         status: alert.status,
-        body: Bytes::from(body),
+        body: rendered(&payload),
         message_id,
         alert_id,
     }

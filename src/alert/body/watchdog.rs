@@ -1,6 +1,5 @@
 //! The body of the watchdog.
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
@@ -9,7 +8,7 @@ use crate::alert::watchdog::Watchdog;
 use crate::alert::{Message, body::Seconds};
 use crate::engine::State;
 
-use super::{Instant, Status};
+use super::{Instant, Status, rendered};
 
 /// The name of this kind of message.
 const TYPE: &str = "watchdog";
@@ -22,12 +21,10 @@ pub fn watchdog_message(watchdog: &Watchdog, sink: &str) -> Message {
     let message_id = AlertId::of_watchdog_message(sink, watchdog.sequence, watchdog.sent_at);
     let alert_id = AlertId::of_watchdog().to_string();
     let payload = Payload::new(watchdog, &alert_id, &message_id);
-    // Strings, numbers and structs can't fail to serialize into memory; an empty body would be refused by any receiver.
-    let body = serde_json::to_vec(&payload).unwrap_or_default();
     Message {
         lane: id::watchdog_lane(watchdog.sequence),
         status: Status::Firing,
-        body: Bytes::from(body),
+        body: rendered(&payload),
         message_id,
         alert_id,
     }
