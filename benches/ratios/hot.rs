@@ -50,7 +50,7 @@ pub(crate) fn rows(devices: u64) -> Vec<Row> {
     }
     assert_eq!(engine.stats().identities[1], devices, "nobody is silent");
     let what = format!("decode and apply, {} M, uniform", devices / 1_000_000);
-    let gate = if devices > 1_000_000 { 6.0 } else { 7.5 };
+    let gate = if devices > 1_000_000 { 6.5 } else { 7.5 };
     vec![Row::new(what, &ours, "serde_amqp, dashmap default hasher", &theirs, Some(gate))]
 }
 

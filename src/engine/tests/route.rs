@@ -66,6 +66,30 @@ fn an_old_message_that_was_on_its_way_ends_no_hold() {
 }
 
 #[test]
+fn a_shard_that_splits_while_verdicts_are_held_takes_them_with_it() {
+    let bench = Bench::new();
+    let mut bench = Bench { engine: bench.engine.with_shards(12, 8), ..bench };
+    bench.attach(0, Backlog::Empty);
+    for device in 0..10 {
+        bench.beat(&format!("d{device:02}"), device);
+    }
+    bench.prove(DUE_MS + 60_000);
+    assert_eq!((bench.engine.blind_reason(), bench.engine.shards.len()), (HELD, 1));
+    for device in 10..40 {
+        bench.beat(&format!("d{device:02}"), 9);
+    }
+    assert_eq!(bench.engine.blind_reason(), HELD);
+    assert!(bench.engine.shards.len() > 2, "{}", bench.engine.shards.len());
+    bench.engine.heard_elsewhere(Some(at(DUE_MS + 60_000)));
+    bench.prove(DUE_MS + 62_000);
+    let all = (0..40).map(|device| {
+        let last_seen = device.min(9);
+        format!("d{device:02} {last_seen}..{} silent", last_seen + DUE_MS)
+    });
+    assert_eq!(bench.decided(), all.collect::<Vec<_>>());
+}
+
+#[test]
 fn a_device_that_falls_silent_alone_is_flagged_as_ever() {
     let mut bench = silent_fleet(10);
     for step in 1..=4 {
