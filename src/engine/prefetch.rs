@@ -3,10 +3,10 @@
 //! A load in its place makes everything behind it wait once the processor has no room for more unfinished instructions: with
 //! a million identities a heartbeat takes a third longer then (`cargo bench --bench ratios apply`).
 
-/// Brings the line of the processor's cache in which a value begins, if the processor can be asked to; reads nothing.
+/// Brings the line of the processor's cache in which a value begins. Where the processor can't be asked to, the value is read.
 #[inline]
-#[expect(unsafe_code, reason = "there is no safe call for it")]
-pub(super) fn prefetch<T>(value: &T) {
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "there is no safe call for it"))]
+pub(super) fn prefetch<T: Copy>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the instruction is part of SSE, which every x86-64 processor has. It is a hint: it reads, writes and faults on
     // nothing, whatever the address ("Intel 64 and IA-32 Architectures Software Developer's Manual", volume 2, PREFETCHh); and
@@ -16,7 +16,7 @@ pub(super) fn prefetch<T>(value: &T) {
         _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _no_hint_for = value;
+    std::hint::black_box(*value);
 }
 
 #[cfg(test)]
