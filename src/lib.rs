@@ -167,7 +167,9 @@
 //!
 //! The end of a log proves the log, not the way into it. If proofs make a verdict due and nobody of the ten or more identities
 //! of a partition was heard in the last half of the window, on no partition of the source, the clock stands and the partition is
-//! blind (`route_unproven`) until somebody is heard; the span before is then a gap.
+//! blind (`route_unproven`) until somebody is heard; the span before, up to where the proofs reached, is then a gap. It is the
+//! same gap if the message that ends such a silence is read before any proof, or while its proofs are still on their way: who
+//! is heard after a deadline proves nothing about the time before it.
 //!
 //! # What is deliberately absent
 //!

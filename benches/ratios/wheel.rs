@@ -40,7 +40,8 @@ pub(crate) fn rows(devices: u64) -> Vec<Row> {
     let millions = devices / 1_000_000;
     let (_, calm) = run_engine(30_000, devices);
     let (mut engine, alive) = run_engine(TIGHT_WINDOW_MS, devices);
-    let deaths = kill_all(&mut engine, devices);
+    let end_ms = fleet::event_time_ms(devices * (WARM_PERIODS + PERIODS), devices);
+    let deaths = kill_all(&mut engine, devices, end_ms);
     let at_once = die_at_once(devices);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -125,16 +126,15 @@ fn die_at_once(devices: u64) -> Ticks {
             out.tidings.clear();
         }
     }
-    kill_all(&mut engine, devices)
+    kill_all(&mut engine, devices, engine::T0_MS)
 }
 
 /// Nothing comes any more, and that is proved tick by tick. A go is one call with a worker's budget.
-fn kill_all(engine: &mut Partition, devices: u64) -> Ticks {
+fn kill_all(engine: &mut Partition, devices: u64, from_ms: i64) -> Ticks {
     let mut goes = Ticks::default();
-    let end_ms = fleet::event_time_ms(devices * (WARM_PERIODS + PERIODS), devices);
     let mut dead = 0;
     for tick in 1..=600 {
-        let at = Timestamp::from_ms(end_ms + tick * TICK_MS);
+        let at = Timestamp::from_ms(from_ms + tick * TICK_MS);
         // Another partition hears others: the route is not what is silent.
         engine.heard_elsewhere(Some(at));
         engine.prove(Proof { at, last_enqueued: None });

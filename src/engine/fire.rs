@@ -1,6 +1,7 @@
 //! Fires what is due, in steps that are bounded by what they do, however many fall due together.
 
 use super::agenda::Item;
+use super::hold::Doubt;
 use super::look_ahead::LOOK_AHEAD;
 use super::partition::Partition;
 use super::shard::{Output, Shard};
@@ -46,11 +47,17 @@ impl Partition {
                 if left == 0 {
                     return false;
                 }
-                if self.by_proof && self.may_be_the_routes(shard, decision) {
-                    self.is_held = true;
-                    return true;
+                match self.doubt(shard, decision) {
+                    Doubt::Ended => {
+                        self.forgive_silence(out);
+                        continue;
+                    }
+                    Doubt::Silence => {
+                        self.is_held = true;
+                        return true;
+                    }
+                    Doubt::None => self.is_held = false,
                 }
-                self.is_held = false;
                 let shards = &self.shards;
                 self.agenda.take_first(|a, b| order(shards, a, b));
                 if self.with_shard(shard, |shard, context| shard.decide(decision, context, out)) {

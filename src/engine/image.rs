@@ -103,6 +103,9 @@ impl Partition {
         }
         partition.clock = header.clock.restored(settings);
         partition.route = header.route;
+        if let Some(last) = partition.route.last(0) {
+            partition.silences.note(last);
+        }
         for _ in 0..header.identities {
             let (item, next) =
                 postcard::take_from_bytes::<Item<'_>>(rest).map_err(|_| ImageError::Damaged)?;

@@ -13,6 +13,7 @@ use super::announcement::Unannounced;
 use super::change::Change;
 use super::clock::{Advance, ClockSettings, PartitionClock};
 use super::fire::Visits;
+use super::hold::Silences;
 use super::identity::IdentityRef;
 use super::key::Key;
 use super::look_ahead::Sighted;
@@ -53,6 +54,7 @@ pub struct Partition {
     foreign: ForeignClocks,
     /// When other partitions of the same source were last heard of anybody of the hub.
     pub(super) heard_elsewhere: Option<Timestamp>,
+    pub(super) silences: Silences,
     /// The clock is on its way by a proof, and not because of a message.
     pub(super) by_proof: bool,
     /// A verdict is due by proof that may be the route's fault: the clock stands until somebody is heard.
@@ -67,7 +69,7 @@ pub struct Partition {
     pub(super) max_shards: usize,
     keeps_messages: bool,
     pub(super) unannounced: Unannounced,
-    planted: Option<super::planted::Planted>,
+    pub(super) planted: Option<super::planted::Planted>,
 }
 
 /// What a partition looks like from outside.
@@ -109,6 +111,7 @@ impl Partition {
     pub fn new(policy: Arc<Policy>, settings: ClockSettings, seed: u64) -> Self {
         let hasher = foldhash::fast::FixedState::with_seed(seed);
         Self {
+            silences: Silences::new(&policy),
             policy,
             clock: PartitionClock::new(settings),
             hubs: Vec::new(),
@@ -179,6 +182,9 @@ impl Partition {
     #[inline]
     pub fn prepare(&mut self, message: &Message<'_>, out: &mut Output) {
         self.end_hold(message.event_time, out);
+        if let Some(at) = message.event_time {
+            self.silences.note(at);
+        }
         self.by_proof = self.is_held;
         let advance = self.clock.before(message.sequence, message.event_time);
         self.advance(advance, out);

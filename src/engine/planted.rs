@@ -12,4 +12,8 @@ pub enum Planted {
     GapArmsNobody,
     /// A gap puts off only those who were due inside it.
     GapArmsInside,
+    /// A verdict by proof is told although nobody of many was heard.
+    HoldNotHeld,
+    /// The span of a silence of all counts as observed.
+    HoldObserved,
 }

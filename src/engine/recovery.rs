@@ -44,6 +44,7 @@ impl Partition {
         sequence: i64,
     ) {
         let mut is_arrival = matches!(signal.kind, SignalKind::Created | SignalKind::Deleted);
+        self.witness(identity, at);
         self.on_shard(identity, |shard, key, context| {
             let known = shard.table.find(key);
             is_arrival |= known.is_none();
@@ -67,6 +68,15 @@ impl Partition {
         });
         if is_arrival {
             self.unannounced.arrivals.push((identity.to_owned(), Facts::NONE));
+        }
+    }
+
+    /// What was heard shows that the route worked.
+    fn witness(&mut self, identity: IdentityRef<'_>, at: Timestamp) {
+        self.silences.note(at);
+        if let Some(hub) = self.hub_number(identity.hub) {
+            let key = Key::new(&self.hasher, hub, identity.device, identity.module);
+            self.route.heard(hub, key.device_hash(), at);
         }
     }
 
@@ -98,6 +108,9 @@ impl Partition {
             Change::Learned { identity, facts } => {
                 let about = identity.as_ref();
                 let is_of_registry = facts.last_seen == Timestamp::MIN;
+                if !is_of_registry {
+                    self.witness(about, facts.last_seen);
+                }
                 let mut is_arrival = is_of_registry;
                 self.on_shard(about, |shard, key, context| {
                     is_arrival |= shard.table.find(key).is_none();

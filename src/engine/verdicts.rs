@@ -116,9 +116,26 @@ impl Shard {
     /// Whether nobody else of the hub was heard in the last half of the window before `deadline`.
     fn route_unproven(&self, slot: Slot, deadline: Timestamp, context: Context<'_>) -> bool {
         let device = self.table.key(slot).of_device().device_hash();
-        let witness_from = deadline.minus(self.terms(slot, context).window_ms / 2);
+        let witness_from = self.witness_from(Decision { slot, deadline }, context);
         let here = context.route.last_of_others(self.table.record(slot).hub, device);
         here.max(context.heard_elsewhere).is_none_or(|at| at < witness_from)
+    }
+
+    /// From when on somebody else has to have been heard.
+    pub(crate) fn witness_from(&self, decision: Decision, context: Context<'_>) -> Timestamp {
+        decision.deadline.minus(self.terms(decision.slot, context).window_ms / 2)
+    }
+
+    /// Whether a decision is due: about somebody who is silent, or was.
+    pub(crate) fn is_verdict(&self, decision: Decision, context: Context<'_>) -> bool {
+        let Decision { slot, .. } = decision;
+        self.beside.crossings.contains_key(&slot) || self.is_due(slot, context)
+    }
+
+    fn is_due(&self, slot: Slot, context: Context<'_>) -> bool {
+        let is_living =
+            matches!(self.table.record(slot).state, State::Pending | State::Online | State::Late);
+        is_living && self.due(slot, context).is_some_and(|due| due.deadline <= context.clock)
     }
 
     /// Whether a decision, if it is due at all, would be a verdict whose route is not proven. One about a heartbeat that was
@@ -126,11 +143,7 @@ impl Shard {
     pub(crate) fn is_unproven(&self, decision: Decision, context: Context<'_>) -> bool {
         let Decision { slot, deadline } = decision;
         let has_crossing = self.beside.crossings.contains_key(&slot);
-        let is_living =
-            matches!(self.table.record(slot).state, State::Pending | State::Online | State::Late);
-        let is_due =
-            is_living && self.due(slot, context).is_some_and(|due| due.deadline <= context.clock);
-        is_due && !has_crossing && self.route_unproven(slot, deadline, context)
+        self.is_due(slot, context) && !has_crossing && self.route_unproven(slot, deadline, context)
     }
 
     fn cause(&self, slot: Slot, armed_at: Timestamp) -> Cause {

@@ -50,8 +50,13 @@ pub enum Bug {
 }
 
 impl Bug {
+    /// Whether only worlds with a fleet and a route that stops can show it.
+    pub fn is_about_routes(self) -> bool {
+        matches!(self, Self::Engine(Planted::HoldNotHeld | Planted::HoldObserved))
+    }
+
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::AckBeforeDurable,
         Self::SendBeforeDurable,
         Self::ClockByIdleness,
@@ -76,5 +81,7 @@ impl Bug {
         Self::Engine(Planted::DuplicateRetracts),
         Self::Engine(Planted::GapArmsNobody),
         Self::Engine(Planted::GapArmsInside),
+        Self::Engine(Planted::HoldNotHeld),
+        Self::Engine(Planted::HoldObserved),
     ];
 }

@@ -7,6 +7,7 @@ use lastseen::alert::Message;
 use lastseen::alert::body::Status;
 use lastseen::engine::SignalKind;
 
+use crate::fleet;
 use crate::plan::{ALLOWANCE_MS, Fact, T0};
 use crate::world::Outcome;
 
@@ -216,6 +217,8 @@ fn check_true(outcome: &Outcome, case: &Case) -> Result<(), String> {
             !outcome.plan.two_ways || fact.event_ms <= armed.event_ms + PLACED_WINDOWS * window_ms;
         let is_expected = fact.ways == armed.ways && is_placed && !is_amended;
         let is_missed = is_expected && !outcome.plan.late;
+        let is_missed =
+            is_missed && !fleet::goes_unnoticed(outcome, case.person, fact, last.deadline_ms);
         let was_late = is_missed && fact.event_ms > last.deadline_ms - own + EDGE_MS;
         match fact.kind {
             SignalKind::Telemetry if is_inside && (fact.lost == 0 || was_late) => {
@@ -365,7 +368,8 @@ fn was_observed(outcome: &Outcome, armed_ms: i64, next_ms: i64, terms_ms: i64) -
     let reach_ms = terms_ms + terms_ms / 8 + EDGE_MS;
     outcome.in_force.iter().all(in_force)
         && (0..outcome.unwell.len()).all(|partition| {
-            let latest_ms = gaps(outcome, partition, armed_ms, next_ms);
+            let latest_ms = gaps(outcome, partition, armed_ms, next_ms)
+                .max(fleet::unproven(outcome, partition, armed_ms, next_ms));
             latest_ms.is_none_or(|until_ms| until_ms + reach_ms < next_ms)
                 && !outcome.unwell[partition].iter().any(|(from_ms, until_ms)| {
                     *from_ms < next_ms + 500 && *until_ms > next_ms - 2_000
@@ -373,16 +377,22 @@ fn was_observed(outcome: &Outcome, armed_ms: i64, next_ms: i64, terms_ms: i64) -
         })
 }
 
-/// The end of the last span within these bounds in which a partition may have missed something.
-fn gaps(outcome: &Outcome, partition: usize, from_ms: i64, until_ms: i64) -> Option<i64> {
-    let plan = &outcome.plan;
-    let mut times: Vec<i64> = plan.sent[partition]
+/// The event times of what arrived on a partition.
+pub fn arrived(outcome: &Outcome, partition: usize) -> Vec<i64> {
+    let mut times: Vec<i64> = outcome.plan.sent[partition]
         .iter()
         .enumerate()
         .filter(|(index, sent)| !sent.hostile && !outcome.lost[partition].contains(index))
         .map(|(_, sent)| sent.event_ms)
         .collect();
     times.sort_unstable();
+    times
+}
+
+/// The end of the last span within these bounds in which a partition may have missed something.
+pub fn gaps(outcome: &Outcome, partition: usize, from_ms: i64, until_ms: i64) -> Option<i64> {
+    let plan = &outcome.plan;
+    let times = arrived(outcome, partition);
     let bridge_ms = plan.grace_ms.iter().min().copied().unwrap_or(0) - ALLOWANCE_MS;
     let mut latest = None;
     for &(began_ms, ended_ms) in &outcome.unwell[partition] {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lastseen::engine::SignalKind;
 use lastseen::engine::rules::{Pattern, Policy, ProofOfLife, Rule, Terms};
 
+use crate::fleet::{self, Stop};
 use crate::random::Random;
 
 /// The start of every world: milliseconds since the epoch.
@@ -110,25 +111,30 @@ pub struct Plan {
     pub prefetch: usize,
     /// Some are heard on two partitions.
     pub two_ways: bool,
+    /// The route that carries a fleet stops for a while.
+    pub stop: Option<Stop>,
 }
 
 impl Plan {
-    pub fn new(seed: u64) -> Self {
+    /// The world of a seed. With `fleets` some have a fleet and a route that stops.
+    pub fn new(seed: u64, fleets: bool) -> Self {
         let random = &mut Random::new(seed, 1);
         let mut plan = Self::frame(seed, random);
         if plan.cold_error_ms > 0 {
             // A broker that is down just while nobody knows the time can't be told from one that is not.
             (plan.faults.broker_down, plan.faults.other) = (0, 0);
         }
-        let count = plan.kinds.len();
-        for index in 0..random.range(2, 6) {
-            plan.add_device(index, random);
+        if !(fleets && fleet::gather(&mut plan)) {
+            for index in 0..random.range(2, 6) {
+                plan.add_device(index, random);
+            }
+            for person in 0..plan.people.len() {
+                plan.live(person, random);
+            }
         }
-        plan.sent = vec![Vec::new(); count];
-        for person in 0..plan.people.len() {
-            plan.live(person, random);
-        }
+        plan.sent = vec![Vec::new(); plan.kinds.len()];
         plan.route(random);
+        plan.stop_route();
         plan
     }
 
@@ -169,6 +175,7 @@ impl Plan {
             same_owner: random.permille(500),
             prefetch: random.pick(&[10, 50, 200]),
             two_ways,
+            stop: None,
         }
     }
 
@@ -214,7 +221,7 @@ impl Plan {
         }
     }
 
-    fn fact(&mut self, identity: usize, kind: SignalKind, generation: u64, event_ms: i64) {
+    pub fn fact(&mut self, identity: usize, kind: SignalKind, generation: u64, event_ms: i64) {
         self.facts.push(Fact { identity, kind, generation, event_ms, lost: 0, ways: 0 });
     }
 
@@ -281,7 +288,7 @@ impl Plan {
         }
     }
 
-    fn beat(
+    pub fn beat(
         &mut self,
         who: usize,
         generation: u64,
@@ -340,6 +347,22 @@ impl Plan {
         for target in 0..count {
             self.fill(target, random);
             self.sent[target].sort_by_key(|sent| sent.append_ms);
+        }
+    }
+
+    /// What is sent while the route stands still arrives after it, or never.
+    fn stop_route(&mut self) {
+        let Some(stop) = self.stop else { return };
+        for sent in &mut self.sent {
+            sent.retain_mut(|message| {
+                let arrival_ms = stop.arrival(message.event_ms, message.append_ms);
+                if let (None, Some(fact), false) = (arrival_ms, message.fact, message.repeated) {
+                    self.facts[fact].lost += 1;
+                }
+                message.append_ms = arrival_ms.unwrap_or(message.append_ms);
+                arrival_ms.is_some()
+            });
+            sent.sort_by_key(|message| message.append_ms);
         }
     }
 

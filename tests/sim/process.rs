@@ -109,6 +109,8 @@ pub struct Seat {
     firing: bool,
     /// What others know of how far it was read.
     told_clock: ForeignClock,
+    /// When anybody was heard on it last, as others know it.
+    told_heard: Option<Timestamp>,
     writing: Option<Writing>,
     snapshotting: Option<Snapshotting>,
     deleted: Option<lastseen::engine::PartitionClock>,
@@ -554,10 +556,12 @@ impl Process {
 
     fn settle(&mut self, index: usize, outside: &mut Outside) -> Result<(), String> {
         let now = outside.moment();
-        let Some(desk) = &mut self.seats[index].desk else { return Ok(()) };
+        let seat = &mut self.seats[index];
+        let Some(desk) = &mut seat.desk else { return Ok(()) };
         desk.settle(now);
         if !desk.is_recovering() {
-            self.seats[index].told_clock = desk.engine().as_foreign(index as u64);
+            seat.told_clock = desk.engine().as_foreign(index as u64);
+            seat.told_heard = desk.engine().last_heard();
         }
         self.answer_deferred(index, outside)
     }
@@ -581,9 +585,11 @@ impl Process {
             false => seat.told_clock,
         };
         let others = self.seats.iter().filter(|seat| seat.partition != index);
+        let heard = others.clone().filter_map(|seat| seat.told_heard).max();
         let clocks = others.map(told).collect();
         if let Some(desk) = &mut self.seats[index].desk {
             desk.foreign_clocks(ForeignClocks::new(clocks));
+            desk.heard_elsewhere(heard);
         }
     }
 
@@ -813,6 +819,7 @@ impl Seat {
             worker_attachment: 0,
             firing: false,
             told_clock: unread(partition),
+            told_heard: None,
             writing: None,
             snapshotting: None,
             deleted: None,

@@ -80,7 +80,7 @@ fn a_shard_that_splits_while_verdicts_are_held_takes_them_with_it() {
     }
     assert_eq!(bench.engine.blind_reason(), HELD);
     assert!(bench.engine.shards.len() > 2, "{}", bench.engine.shards.len());
-    bench.engine.heard_elsewhere(Some(at(DUE_MS + 60_000)));
+    bench.engine.heard_elsewhere(Some(at(DUE_MS)));
     bench.prove(DUE_MS + 62_000);
     let all = (0..40).map(|device| {
         let last_seen = device.min(9);
@@ -98,4 +98,72 @@ fn a_device_that_falls_silent_alone_is_flagged_as_ever() {
         }
     }
     assert_eq!(bench.decided(), ["d00 0..12000 silent"]);
+}
+
+#[test]
+fn what_a_stopped_route_kept_back_disproves_nothing_when_it_comes_in_its_order() {
+    let mut bench = silent_fleet(10);
+    bench.prove(DUE_MS + 60_000);
+    for step in 1..=14 {
+        for device in 0..10 {
+            bench.beat(&format!("d{device:02}"), step * 5_000 + device);
+        }
+    }
+    assert_eq!(bench.decided(), [""; 0]);
+    assert_eq!(bench.engine.blind_reason(), None);
+    let [(reason, 9, until)] = bench.gaps()[..] else { panic!("one gap") };
+    assert_eq!((reason, until), (GapReason::RouteUnproven, DUE_MS + 59_000));
+}
+
+#[test]
+fn a_silence_of_all_flags_nobody_if_a_message_and_no_proof_comes_first_after_it() {
+    let mut bench = silent_fleet(10);
+    let back = DUE_MS + 70_000;
+    for device in 0..9 {
+        bench.beat(&format!("d{device:02}"), back + device);
+    }
+    assert_eq!(bench.decided(), [""; 0]);
+    assert_eq!(bench.gaps(), [(GapReason::RouteUnproven, 9, back)]);
+    for device in 0..9 {
+        bench.beat(&format!("d{device:02}"), back + WINDOW_MS + device);
+    }
+    bench.pass(back + 2 * DUE_MS);
+    let told = bench.decided();
+    assert!(told.iter().any(|line| line.starts_with("d09 9..")), "{told:?}");
+}
+
+#[test]
+fn who_is_heard_after_the_deadline_proves_no_route_before_it() {
+    let mut bench = silent_fleet(10);
+    bench.prove(DUE_MS);
+    bench.beat("d00", DUE_MS + 500);
+    bench.prove(DUE_MS + 5_000);
+    assert_eq!(bench.decided(), [""; 0]);
+    assert_eq!(bench.gaps(), [(GapReason::RouteUnproven, 9, DUE_MS + 500)]);
+}
+
+#[test]
+fn who_is_heard_elsewhere_after_the_deadline_ends_the_silence_and_proves_nothing_before_it() {
+    let mut bench = silent_fleet(10);
+    bench.prove(DUE_MS + 60_000);
+    bench.engine.heard_elsewhere(Some(at(DUE_MS + 61_000)));
+    bench.prove(DUE_MS + 63_000);
+    assert_eq!(bench.decided(), [""; 0]);
+    assert_eq!(bench.gaps(), [(GapReason::RouteUnproven, 9, DUE_MS + 62_000)]);
+    assert_eq!(bench.engine.blind_reason(), None);
+}
+
+#[test]
+fn a_restart_forgets_no_silence_of_all() {
+    let mut bench = silent_fleet(10);
+    bench.prove(DUE_MS + 60_000);
+    let mut image = Vec::new();
+    bench.engine.image(&mut image);
+    bench.engine = Partition::restore(Arc::new(policy()), settings(), &image).unwrap();
+    bench.engine.resume(None);
+    bench.attach(DUE_MS + 60_000, Backlog::Empty);
+    bench.beat("d00", DUE_MS + 61_000);
+    bench.prove(DUE_MS + 62_000);
+    assert_eq!(bench.decided(), [""; 0]);
+    assert_eq!(bench.gaps(), [(GapReason::RouteUnproven, 9, DUE_MS + 61_000)]);
 }
