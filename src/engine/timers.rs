@@ -49,7 +49,13 @@ impl Shard {
         let is_put_off = match context.planted {
             Some(Planted::GapArmsNobody) => false,
             Some(Planted::GapArmsInside) => first_deadline < context.gap_end,
-            Some(_) | None => true,
+            Some(
+                Planted::WheelOnlyLater
+                | Planted::DuplicateRetracts
+                | Planted::HoldNotHeld
+                | Planted::HoldObserved,
+            )
+            | None => true,
         };
         let gap_end = context.gap_end.max(self.foreign_gap_end(slot, context));
         let deadline = if is_put_off && armed_at < gap_end {

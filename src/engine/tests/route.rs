@@ -9,6 +9,13 @@ fn silent_fleet(count: i64) -> Bench {
     bench
 }
 
+/// Nine of ten are heard, one after the other.
+fn beat_all_but_the_last(bench: &mut Bench, from_ms: i64) {
+    for device in 0..9 {
+        bench.beat(&format!("d{device:02}"), from_ms + device);
+    }
+}
+
 const HELD: Option<BlindReason> = Some(BlindReason::RouteUnproven);
 
 #[test]
@@ -33,15 +40,11 @@ fn after_the_silence_of_all_everybody_has_a_new_window_and_only_who_stays_silent
     let mut bench = silent_fleet(10);
     bench.prove(DUE_MS + 60_000);
     let back = DUE_MS + 70_000;
-    for device in 0..9 {
-        bench.beat(&format!("d{device:02}"), back + device);
-    }
+    beat_all_but_the_last(&mut bench, back);
     assert_eq!(bench.decided(), [""; 0]);
     assert_eq!(bench.engine.blind_reason(), None);
     assert_eq!(bench.gaps(), [(GapReason::RouteUnproven, 9, back)]);
-    for device in 0..9 {
-        bench.beat(&format!("d{device:02}"), back + WINDOW_MS + device);
-    }
+    beat_all_but_the_last(&mut bench, back + WINDOW_MS);
     bench.pass(back + 2 * DUE_MS);
     let told = bench.decided();
     assert!(told.iter().any(|line| line.starts_with("d09 9..")), "{told:?}");
@@ -119,14 +122,10 @@ fn what_a_stopped_route_kept_back_disproves_nothing_when_it_comes_in_its_order()
 fn a_silence_of_all_flags_nobody_if_a_message_and_no_proof_comes_first_after_it() {
     let mut bench = silent_fleet(10);
     let back = DUE_MS + 70_000;
-    for device in 0..9 {
-        bench.beat(&format!("d{device:02}"), back + device);
-    }
+    beat_all_but_the_last(&mut bench, back);
     assert_eq!(bench.decided(), [""; 0]);
     assert_eq!(bench.gaps(), [(GapReason::RouteUnproven, 9, back)]);
-    for device in 0..9 {
-        bench.beat(&format!("d{device:02}"), back + WINDOW_MS + device);
-    }
+    beat_all_but_the_last(&mut bench, back + WINDOW_MS);
     bench.pass(back + 2 * DUE_MS);
     let told = bench.decided();
     assert!(told.iter().any(|line| line.starts_with("d09 9..")), "{told:?}");
