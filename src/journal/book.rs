@@ -1,5 +1,6 @@
 //! The open end of a journal: what the next entry will hold, when it is to be written, and what follows once it is durable.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::entry::{Entry, Mark, Owed, Record};
@@ -70,6 +71,7 @@ pub struct Book {
 struct InFlight {
     number: u64,
     owed: Vec<Owed>,
+    settled: Vec<Mark>,
     /// Nothing is told before the snapshot is durable too: it is the first.
     awaits_snapshot: bool,
 }
@@ -191,17 +193,18 @@ impl Book {
         }
         let number = self.next;
         let owed = std::mem::take(&mut self.owed);
+        let settled = std::mem::take(&mut self.settled);
         let entry = Entry {
             number,
             owner: self.owner.clone(),
             snapshot: self.snapshot,
             records: std::mem::take(&mut self.records),
             owed: owed.clone(),
-            settled: std::mem::take(&mut self.settled),
+            settled: settled.clone(),
             ..Entry::default()
         };
         let awaits_snapshot = with_snapshot && self.snapshot.is_none();
-        self.in_flight = Some(InFlight { number, owed, awaits_snapshot });
+        self.in_flight = Some(InFlight { number, owed, settled, awaits_snapshot });
         self.next += 1;
         self.due_ms = None;
         if with_snapshot {
@@ -245,6 +248,13 @@ impl Book {
         let new = (0..).zip(&entry.owed);
         let new = new.map(|(index, owed)| (owed.sink.clone(), Mark { entry: number, index }));
         known.chain(new).collect()
+    }
+
+    /// The entries that have to be kept for what they owe. What was settled only in memory is owed again after a crash.
+    pub fn pinned(&self) -> BTreeSet<u64> {
+        let in_flight = self.in_flight.iter().flat_map(|flight| &flight.settled);
+        let settled = self.settled.iter().chain(in_flight).map(|mark| mark.entry);
+        self.outbox.marks().map(|(_, mark)| mark.entry).chain(settled).collect()
     }
 
     /// What is owed and durable.

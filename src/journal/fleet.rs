@@ -173,4 +173,9 @@ impl FleetDesk {
     pub fn outbox(&mut self) -> &mut Outbox {
         self.book.outbox()
     }
+
+    /// The journal's open end.
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
 }

@@ -1,6 +1,6 @@
 //! What sinks are still owed. The messages themselves stand in the journal; here is which, and the next few of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -161,11 +161,6 @@ impl Outbox {
             queue.owed.keys().map(move |mark| (&**sink, *mark))
         };
         self.queues.iter().flat_map(of_queue)
-    }
-
-    /// The entries that have to be kept for what they owe.
-    pub fn pinned(&self) -> BTreeSet<u64> {
-        self.marks().map(|(_, mark)| mark.entry).collect()
     }
 }
 

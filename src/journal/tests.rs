@@ -394,6 +394,27 @@ fn a_log_that_took_the_place_of_the_snapshots_is_read_again_from_its_beginning()
 }
 
 #[test]
+fn what_was_delivered_is_kept_until_that_is_durable() {
+    let mut world = World::new(true);
+    world.beat(0, 0);
+    world.write(3, true);
+    world.now_ms += 13_500;
+    world.beat(1, 0);
+    world.write(2, true);
+    let owing = world.desk.book().pinned();
+    assert_eq!(owing.len(), 1);
+    for sink in ["ops", "audit"] {
+        let Next::Send { mark, .. } = world.desk.outbox().next(sink) else { panic!("one is owed") };
+        world.desk.delivered(mark, moment(world.now_ms));
+    }
+    assert_eq!((world.desk.book().owed(), world.desk.book().pinned()), (0, owing.clone()));
+    let taken = world.desk.take(moment(world.now_ms), true, false).unwrap();
+    assert_eq!(world.desk.book().pinned(), owing);
+    world.desk.committed(taken.number);
+    assert_eq!(world.desk.book().pinned(), BTreeSet::new());
+}
+
+#[test]
 fn while_the_log_is_read_again_alerts_go_out_and_that_they_did_is_kept() {
     let mut world = World::new(true);
     world.beat(0, 0);

@@ -113,7 +113,7 @@ impl Ledger for Fleet {
     }
 
     fn owed(&self) -> (BTreeSet<u64>, usize) {
-        let mut desk = self.desk();
-        (desk.outbox().pinned(), desk.outbox().len())
+        let desk = self.desk();
+        (desk.book().pinned(), desk.book().owed())
     }
 }

@@ -131,7 +131,7 @@ impl Ledger for Shared {
     }
 
     fn owed(&self) -> (BTreeSet<u64>, usize) {
-        let mut desk = self.desk();
-        (desk.outbox().pinned(), desk.book().owed())
+        let desk = self.desk();
+        (desk.book().pinned(), desk.book().owed())
     }
 }

@@ -658,7 +658,7 @@ impl Process {
                 outside.disks[index].put_snapshot(snapshot.number, snapshot.bytes);
                 if let Some(desk) = &mut seat.desk {
                     desk.snapshot_kept(snapshot.number);
-                    outside.disks[index].collect(&desk.outbox().pinned());
+                    outside.disks[index].collect(&desk.book().pinned());
                 }
             }
         }
