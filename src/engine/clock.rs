@@ -315,6 +315,11 @@ impl PartitionClock {
         self.target(proof.at.minus(lag_ms))
     }
 
+    /// The last message applied is an earlier one.
+    pub(crate) fn go_back(&mut self, position: Option<i64>) {
+        self.last_sequence = position;
+    }
+
     /// Everything due up to `clock` has been fired.
     pub(crate) fn set(&mut self, clock: Timestamp) {
         self.clock = self.clock.max(clock);

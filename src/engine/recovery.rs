@@ -140,6 +140,11 @@ impl Partition {
         }
     }
 
+    /// The log is read again from a place before the one that its clock has: what is in between is not known yet.
+    pub fn go_back(&mut self, position: Option<i64>) {
+        self.clock.go_back(position);
+    }
+
     /// Ends the recovery: with the clock of the last record, if there is one, and with every timer armed. Until a receiver is
     /// attached the partition is blind.
     pub fn resume(&mut self, clock: Option<PartitionClock>) {
@@ -383,6 +388,7 @@ impl Shard {
         let mut due_already = Vec::new();
         for slot in self.table.slots() {
             self.table.set_armed(slot, 0);
+            self.renew_crossings(slot, context);
             let is_guest = self.table.record(slot).flags & flag::GUEST != 0;
             let living = match self.table.record(slot).state {
                 State::Pending | State::Online | State::Late => !is_guest,

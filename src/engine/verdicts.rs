@@ -224,6 +224,21 @@ impl Shard {
         }
     }
 
+    /// Under rules that wait longer than those by which they were noted, crossings are due later, or are none.
+    pub(crate) fn renew_crossings(&mut self, slot: Slot, context: Context<'_>) {
+        let terms = self.terms(slot, context);
+        let Some(crossings) = self.beside.crossings.get_mut(&slot) else { return };
+        for Crossing { judged, last_signal, .. } in crossings {
+            let window_ms = match last_signal {
+                Some(_) => terms.window_ms,
+                None => terms.first_window_ms,
+            };
+            let least = judged.armed_at.plus(window_ms).plus(terms.grace_ms);
+            judged.deadline = judged.deadline.max(least);
+        }
+        self.keep_crossings(slot, |crossing| crossing.first_later > crossing.judged.deadline);
+    }
+
     /// Drops all other crossings of an identity.
     pub(crate) fn keep_crossings(&mut self, slot: Slot, keeps: impl Fn(&Crossing) -> bool) {
         let Some(crossings) = self.beside.crossings.get_mut(&slot) else { return };

@@ -207,10 +207,12 @@ impl Desk {
             }
             // What lies between the snapshot and the end of the journal is gone from the log. Who was told what is in the
             // journal; what was heard in between is not known any more, so that span counts for nothing.
+            let (at, stream) = (recovery.at, recovery.stream());
             self.end_recovery(now);
-            let clock = self.engine.clock_image();
-            if clock.stream() == attached.stream {
+            if stream == attached.stream {
                 self.lose(attached, out);
+                self.engine.go_back(at);
+                self.applied = at;
             }
         }
         if std::mem::take(&mut self.is_damaged) {

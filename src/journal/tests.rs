@@ -11,8 +11,8 @@ use crate::alert::Message as Told;
 use crate::alert::body::Status;
 use crate::engine::rules::{Policy, ProofOfLife, Terms};
 use crate::engine::{
-    Attached, Backlog, BlindReason, ClockSettings, Dating, Generation, IdentityRef, Message,
-    Output, Proof, Signal, SignalKind, Timestamp,
+    Attached, Backlog, BlindReason, ClockSettings, Dating, GapReason, Generation, IdentityRef,
+    Message, Output, Proof, Signal, SignalKind, Timestamp,
 };
 
 mod fleet;
@@ -391,6 +391,49 @@ fn a_log_that_took_the_place_of_the_snapshots_is_read_again_from_its_beginning()
     }
     let desk = Desk::new(setup(true), store.stored(), moment(10_000)).unwrap();
     assert_eq!(desk.resume(), Some(Resume { after: -1, stream: Some(2) }));
+}
+
+#[test]
+fn what_is_read_again_since_the_log_is_not_whole_any_more_is_not_passed_over_by_the_next_start() {
+    let mut store = Store::default();
+    let mut desk = Desk::new(setup(true), Stored::default(), moment(0)).unwrap();
+    let mut out = Output::default();
+    let attached = |ms: i64, first: i64, backlog: Backlog| Attached {
+        at: at(ms),
+        error_ms: 0,
+        stream: Some(1),
+        first_available: Some(first),
+        backlog,
+        dating: Dating::EventTime,
+    };
+    let read = |desk: &mut Desk, sequence: i64, out: &mut Output| {
+        let (ms, now) = (1_000 * sequence, moment(1_000 * sequence));
+        let event_time = Some(at(ms));
+        let message = Message { sequence, event_time, append_time: event_time, signal: None };
+        while desk.read(&message, 1, now, out) == Read::MoreToFire {}
+        desk.settle(now);
+    };
+    let write = |desk: &mut Desk, store: &mut Store, ms: i64, with_snapshot: bool| {
+        let taken = desk.take(moment(ms), true, with_snapshot).unwrap();
+        store.entries.insert(taken.number, taken.entry.encode().unwrap());
+        desk.committed(taken.number);
+        if let Some(snapshot) = taken.snapshot {
+            desk.snapshot_kept(taken.number);
+            store.snapshots.insert(taken.number, snapshot.encode().unwrap());
+        }
+    };
+    desk.attach(attached(900, 1, Backlog::Empty), moment(900), &mut out);
+    for (sequence, with_snapshot) in [(1, true), (2, false), (9, false)] {
+        read(&mut desk, sequence, &mut out);
+        write(&mut desk, &mut store, 1_000 * sequence, with_snapshot);
+    }
+    let mut desk = Desk::new(setup(true), store.stored(), moment(10_000)).unwrap();
+    desk.attach(attached(10_000, 5, Backlog::UpTo(9)), moment(10_000), &mut out);
+    assert_eq!(out.gaps.pop().map(|gap| gap.reason), Some(GapReason::AgedOut));
+    read(&mut desk, 5, &mut out);
+    write(&mut desk, &mut store, 10_100, true);
+    let desk = Desk::new(setup(true), store.stored(), moment(11_000)).unwrap();
+    assert_eq!(desk.resume(), Some(Resume { after: 5, stream: Some(1) }));
 }
 
 #[test]

@@ -260,6 +260,27 @@ proptest! {
 }
 
 #[test]
+fn a_heartbeat_after_its_deadline_is_none_if_the_rules_wait_longer_after_a_restart() {
+    for (window_ms, told) in [(WINDOW_MS, 2), (WINDOW_MS + 200, 0)] {
+        let mut before = Bench::live();
+        before.beat("a", 0);
+        before.pass(DUE_MS + 50);
+        before.beat("a", DUE_MS + 100);
+        let mut image = Vec::new();
+        before.engine.image(&mut image);
+
+        let default = Terms { window_ms, ..terms() };
+        let policy = Policy { default, ..policy() };
+        let mut after = Bench::new();
+        after.engine = Partition::restore(Arc::new(policy), settings(), &image).unwrap();
+        after.engine.resume(Some(before.engine.clock_image()));
+        after.attach(DUE_MS + 200, Backlog::Empty);
+        after.prove(DUE_MS + 5_000);
+        assert_eq!(after.decided().len(), told, "{window_ms}");
+    }
+}
+
+#[test]
 fn whoever_was_heard_on_a_queue_whose_clock_never_moved_is_judged_after_a_restart() {
     let queue = |ms: i64| Attached {
         at: at(ms),
