@@ -171,6 +171,12 @@
 //! same gap if the message that ends such a silence is read before any proof, or while its proofs are still on their way: who
 //! is heard after a deadline proves nothing about the time before it.
 //!
+//! What a route kept back is dated by when it was sent, so a date alone does not show that the route worked then. Only who is
+//! heard *in time* bears witness: dated no earlier than what the clock had passed when the message was read. By the same rule
+//! one partition is witness for another: what was heard there counts from where the clock here had come to when it was told.
+//! Where no broker says when a message arrived (queues), one that is new and dated before the last proof shows how slow the
+//! route is, and later proofs are dated back by that.
+//!
 //! # What is deliberately absent
 //!
 //! * Hand-over between replicas: one process owns every partition. The journal's numbers fence a second one off.

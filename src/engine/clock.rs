@@ -315,6 +315,19 @@ impl PartitionClock {
         self.target(proof.at.minus(lag_ms))
     }
 
+    /// The instant up to which everything was taken to have been read.
+    #[inline]
+    pub(crate) fn passed(&self) -> Timestamp {
+        self.clock.max(self.known_until.minus(self.settings.allowance_ms))
+    }
+
+    /// A message dated `at` came behind a proof dated `proven_at`, and nobody says when it arrived: the route is as slow as that.
+    pub(crate) fn was_late(&mut self, at: Timestamp, proven_at: Timestamp) {
+        if self.is_live() && self.dating == Dating::EventTime {
+            self.route_lag.observe(proven_at.since(at), proven_at);
+        }
+    }
+
     /// The last message applied is an earlier one.
     pub(crate) fn go_back(&mut self, position: Option<i64>) {
         self.last_sequence = position;

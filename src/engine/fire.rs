@@ -48,8 +48,8 @@ impl Partition {
                     return false;
                 }
                 match self.doubt(shard, decision) {
-                    Doubt::Ended => {
-                        self.forgive_silence(out);
+                    Doubt::Ended { from, until } => {
+                        self.forgive_silence(from, until, out);
                         continue;
                     }
                     Doubt::Silence => {

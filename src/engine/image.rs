@@ -104,7 +104,7 @@ impl Partition {
         partition.clock = header.clock.restored(settings);
         partition.route = header.route;
         if let Some(last) = partition.route.last(0) {
-            partition.silences.note(last);
+            partition.witnesses.heard_before(last);
         }
         for _ in 0..header.identities {
             let (item, next) =

@@ -13,7 +13,7 @@ use super::announcement::Unannounced;
 use super::change::Change;
 use super::clock::{Advance, ClockSettings, PartitionClock};
 use super::fire::Visits;
-use super::hold::Silences;
+use super::hold::Witnesses;
 use super::identity::IdentityRef;
 use super::key::Key;
 use super::look_ahead::Sighted;
@@ -52,12 +52,10 @@ pub struct Partition {
     pub(super) seed: u64,
     pub(super) route: RouteWitness,
     foreign: ForeignClocks,
-    /// When other partitions of the same source were last heard of anybody of the hub.
-    pub(super) heard_elsewhere: Option<Timestamp>,
-    pub(super) silences: Silences,
-    /// The clock is on its way by a proof, and not because of a message.
-    pub(super) by_proof: bool,
-    /// A verdict is due by proof that may be the route's fault: the clock stands until somebody is heard.
+    pub(super) witnesses: Witnesses,
+    /// Date of the last proof of this attachment and those before.
+    proven_at: Timestamp,
+    /// A verdict is due that may be the route's fault: the clock stands until somebody is heard.
     pub(super) is_held: bool,
     /// Where the clock is on its way to.
     pub(super) goal: Option<Timestamp>,
@@ -111,7 +109,8 @@ impl Partition {
     pub fn new(policy: Arc<Policy>, settings: ClockSettings, seed: u64) -> Self {
         let hasher = foldhash::fast::FixedState::with_seed(seed);
         Self {
-            silences: Silences::new(&policy),
+            witnesses: Witnesses::new(&policy),
+            proven_at: Timestamp::MIN,
             policy,
             clock: PartitionClock::new(settings),
             hubs: Vec::new(),
@@ -123,8 +122,6 @@ impl Partition {
             seed,
             route: RouteWitness::default(),
             foreign: ForeignClocks::default(),
-            heard_elsewhere: None,
-            by_proof: false,
             is_held: false,
             goal: None,
             agenda: Agenda::default(),
@@ -169,7 +166,7 @@ impl Partition {
     pub fn prove(&mut self, proof: Proof) {
         if let Some(to) = self.clock.prove(proof) {
             self.goal = Some(self.goal.map_or(to, |goal| goal.max(to)));
-            self.by_proof = true;
+            self.proven_at = proof.at;
         }
     }
 
@@ -181,11 +178,10 @@ impl Partition {
     /// A message is about to be applied: what it makes due has to be fired first.
     #[inline]
     pub fn prepare(&mut self, message: &Message<'_>, out: &mut Output) {
-        self.end_hold(message.event_time, out);
         if let Some(at) = message.event_time {
-            self.silences.note(at);
+            let passed = self.passed();
+            self.witnesses.hear(at, passed);
         }
-        self.by_proof = self.is_held;
         let advance = self.clock.before(message.sequence, message.event_time);
         self.advance(advance, out);
     }
@@ -208,6 +204,9 @@ impl Partition {
             "a message may be applied only after fire() has returned true"
         );
         if let (Some(signal), Some(at)) = (&message.signal, message.event_time) {
+            if message.append_time.is_none() && at < self.passed() {
+                self.learn_lag(signal, at);
+            }
             match sighted {
                 Some(sighted) => self.apply_signal(sighted, signal, at, message.sequence, out),
                 None => match self.unsighted(signal.identity) {
@@ -218,6 +217,17 @@ impl Partition {
         }
         let advance = self.clock.after(message.sequence, message.event_time, message.append_time);
         self.advance(advance, out);
+    }
+
+    /// Where nobody says when a message arrived: after the last proof, unless it is read once more.
+    #[cold]
+    fn learn_lag(&mut self, signal: &Signal<'_>, at: Timestamp) {
+        let Some(Sighted { key, .. }) = self.unsighted(signal.identity) else { return };
+        let shard = &self.shards[self.shard_of(key.device_hash())];
+        let known = shard.table.find(&key).map(|slot| shard.facts(slot).last_seen);
+        if signal.kind == SignalKind::Telemetry && known.is_some_and(|known| known < at) {
+            self.clock.was_late(at, self.proven_at);
+        }
     }
 
     /// `None`: there is no room for its hub.
@@ -241,7 +251,9 @@ impl Partition {
         }
         let Sighted { key, .. } = sighted;
         let hash = key.device_hash();
-        self.route.heard(key.hub, hash, at);
+        if at >= self.passed() {
+            self.route.heard(key.hub, hash, at);
+        }
         let index = self.shard_of(hash);
         let is_beat =
             matches!(signal.kind, SignalKind::Telemetry) && signal.identity.module.is_none();
@@ -437,7 +449,7 @@ impl Partition {
             clock: self.clock.clock(),
             gap_end: self.clock.gap_end(),
             route: &self.route,
-            heard_elsewhere: self.heard_elsewhere,
+            witnesses: &self.witnesses,
             foreign: &self.foreign,
             full: false,
             keeps_messages: self.keeps_messages,

@@ -16,4 +16,6 @@ pub enum Planted {
     HoldNotHeld,
     /// The span of a silence of all counts as observed.
     HoldObserved,
+    /// Who is heard late on another partition bears witness here.
+    LateIsWitness,
 }

@@ -73,7 +73,7 @@ impl Partition {
 
     /// What was heard shows that the route worked.
     fn witness(&mut self, identity: IdentityRef<'_>, at: Timestamp) {
-        self.silences.note(at);
+        self.witnesses.hear(at, Timestamp::MIN);
         if let Some(hub) = self.hub_number(identity.hub) {
             let key = Key::new(&self.hasher, hub, identity.device, identity.module);
             self.route.heard(hub, key.device_hash(), at);

@@ -28,8 +28,7 @@ pub(crate) struct Context<'a> {
     pub(crate) clock: Timestamp,
     pub(crate) gap_end: Timestamp,
     pub(crate) route: &'a super::route::RouteWitness,
-    /// When anybody of the hub was last heard on another partition of the source.
-    pub(crate) heard_elsewhere: Option<Timestamp>,
+    pub(crate) witnesses: &'a super::hold::Witnesses,
     pub(crate) foreign: &'a super::placement::ForeignClocks,
     /// No identity can be added.
     pub(crate) full: bool,

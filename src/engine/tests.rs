@@ -52,6 +52,8 @@ pub(crate) struct Bench {
     pub(crate) engine: Partition,
     pub(crate) out: Output,
     pub(crate) sequence: i64,
+    /// Whether the broker says when a message arrived: at once.
+    says_arrival: bool,
     budget: usize,
 }
 
@@ -65,6 +67,7 @@ impl Bench {
             engine: Partition::new(Arc::new(policy()), settings(), 7),
             out: Output::default(),
             sequence: 0,
+            says_arrival: true,
             budget,
         }
     }
@@ -97,7 +100,7 @@ impl Bench {
         let message = Message {
             sequence: self.sequence,
             event_time: Some(at(event_ms)),
-            append_time: Some(at(event_ms)),
+            append_time: self.says_arrival.then(|| at(event_ms)),
             signal,
         };
         // What is fired after it does not spoil what it has seen.

@@ -53,7 +53,8 @@ impl Shard {
                 Planted::WheelOnlyLater
                 | Planted::DuplicateRetracts
                 | Planted::HoldNotHeld
-                | Planted::HoldObserved,
+                | Planted::HoldObserved
+                | Planted::LateIsWitness,
             )
             | None => true,
         };

@@ -118,7 +118,8 @@ impl Shard {
         let device = self.table.key(slot).of_device().device_hash();
         let witness_from = self.witness_from(Decision { slot, deadline }, context);
         let here = context.route.last_of_others(self.table.record(slot).hub, device);
-        here.max(context.heard_elsewhere).is_none_or(|at| at < witness_from)
+        here.is_none_or(|at| at < witness_from)
+            && !context.witnesses.heard_elsewhere(witness_from, deadline)
     }
 
     /// From when on somebody else has to have been heard.
@@ -136,14 +137,6 @@ impl Shard {
         let is_living =
             matches!(self.table.record(slot).state, State::Pending | State::Online | State::Late);
         is_living && self.due(slot, context).is_some_and(|due| due.deadline <= context.clock)
-    }
-
-    /// Whether a decision, if it is due at all, would be a verdict whose route is not proven. One about a heartbeat that was
-    /// read already is not: that heartbeat came over the route.
-    pub(crate) fn is_unproven(&self, decision: Decision, context: Context<'_>) -> bool {
-        let Decision { slot, deadline } = decision;
-        let has_crossing = self.beside.crossings.contains_key(&slot);
-        self.is_due(slot, context) && !has_crossing && self.route_unproven(slot, deadline, context)
     }
 
     fn cause(&self, slot: Slot, armed_at: Timestamp) -> Cause {

@@ -14,9 +14,9 @@ use crate::alert::mute::Mute;
 use crate::alert::{self, Alert, Origin};
 use crate::engine::rules::Policy;
 use crate::engine::{
-    Attached, Backlog, BlindReason, Change, ClockSettings, ForeignClocks, Identity, IdentityRef,
-    Message, Millis, News, Output, Partition, PartitionId, Proof, Reply, Sighted, Timestamp,
-    Transition,
+    Attached, Backlog, BlindReason, Change, ClockSettings, ForeignClocks, Heard, Identity,
+    IdentityRef, Message, Millis, News, Output, Partition, PartitionId, Proof, Reply, Sighted,
+    Timestamp, Transition,
 };
 
 mod recovery;
@@ -247,9 +247,9 @@ impl Desk {
         self.engine.foreign_clocks(clocks);
     }
 
-    /// Somebody of the hub was heard on another partition of the same source.
-    pub fn heard_elsewhere(&mut self, at: Option<Timestamp>) {
-        self.engine.heard_elsewhere(at);
+    /// When somebody of the hub was heard on other partitions of the same source.
+    pub fn heard_elsewhere(&mut self, others: impl IntoIterator<Item = (PartitionId, Heard)>) {
+        self.engine.heard_elsewhere(others);
     }
 
     /// Reads a message: fires what it makes due, at most `budget` decisions, and applies it.

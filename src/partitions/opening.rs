@@ -122,7 +122,7 @@ impl SourcePartitions {
             ledger: LedgerStore::new(journal),
             told_clock_ms: AtomicI64::new(told_clock.as_ms()),
             told_gap_end_ms: AtomicI64::new(gap_end.as_ms()),
-            last_heard_ms: AtomicI64::new(i64::MIN),
+            told_heard: Mutex::new(None),
             progress,
             events,
             alive_ms: AtomicI64::new(clock::boot_ms()),

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::PartitionKey;
 use super::counters::Counters;
 use super::ledger::{Ledger, LedgerStore};
-use crate::engine::{ForeignClock, Millis, PartitionId, Timestamp};
+use crate::engine::{ForeignClock, Heard, Millis, PartitionId, Timestamp};
 use crate::failpoint::fail_point;
 use crate::journal::desk::{Committed, Taken};
 use crate::journal::{Desk, Entry, Mark, Moment, Next};
@@ -28,8 +28,8 @@ pub(super) struct Shared {
     pub(super) told_clock_ms: AtomicI64,
     /// The end of its latest gap, likewise.
     pub(super) told_gap_end_ms: AtomicI64,
-    /// When anybody was heard here last, in ms.
-    pub(super) last_heard_ms: AtomicI64,
+    /// When anybody was heard here.
+    pub(super) told_heard: Mutex<Option<Heard>>,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) counters: Counters,
@@ -52,10 +52,13 @@ impl Shared {
         }
     }
 
-    /// When anybody was heard on this partition last.
-    pub(super) fn last_heard(&self) -> Option<Timestamp> {
-        let ms = self.last_heard_ms.load(Ordering::Acquire);
-        (ms > i64::MIN).then_some(Timestamp::from_ms(ms))
+    /// When anybody was heard on this partition, for others.
+    pub(super) fn tell_heard(&self, heard: Option<Heard>) {
+        *self.told_heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+    }
+
+    pub(super) fn told_heard(&self) -> Option<Heard> {
+        *self.told_heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How far it was read, for others. While it takes up again what an earlier process had read, it says nothing.

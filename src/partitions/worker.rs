@@ -11,7 +11,7 @@ use super::batch::{BatchProgress, Pause, note};
 use super::shared::Shared;
 use super::writer::now;
 use crate::clock;
-use crate::engine::{Attached, BlindReason, Outlook, Output, Proof, Timestamp};
+use crate::engine::{Attached, BlindReason, Outlook, Output, Proof};
 use crate::source::{Delivery, Event};
 use crate::store::decoding::{Decoding, Treatment};
 
@@ -204,10 +204,10 @@ impl Worker {
         let (Outlook { clock, next_deadline, .. }, heard) = {
             let desk = self.shared.desk();
             self.shared.tell_clock(&desk);
-            (desk.engine().outlook(), desk.engine().last_heard())
+            let heard = if desk.is_recovering() { None } else { desk.engine().heard() };
+            (desk.engine().outlook(), heard)
         };
-        let heard_ms = heard.map_or(i64::MIN, Timestamp::as_ms);
-        self.shared.last_heard_ms.store(heard_ms, Ordering::Release);
+        self.shared.tell_heard(heard);
         self.partitions.answer_deferred(&self.shared);
         let is_due = {
             let mut desk = self.shared.desk();

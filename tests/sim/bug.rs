@@ -52,11 +52,12 @@ pub enum Bug {
 impl Bug {
     /// Whether only worlds with a fleet and a route that stops can show it.
     pub fn is_about_routes(self) -> bool {
-        matches!(self, Self::Engine(Planted::HoldNotHeld | Planted::HoldObserved))
+        use Planted::{HoldNotHeld, HoldObserved, LateIsWitness};
+        matches!(self, Self::Engine(HoldNotHeld | HoldObserved | LateIsWitness))
     }
 
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::AckBeforeDurable,
         Self::SendBeforeDurable,
         Self::ClockByIdleness,
@@ -83,5 +84,6 @@ impl Bug {
         Self::Engine(Planted::GapArmsInside),
         Self::Engine(Planted::HoldNotHeld),
         Self::Engine(Planted::HoldObserved),
+        Self::Engine(Planted::LateIsWitness),
     ];
 }

@@ -4,7 +4,7 @@
 
 use lastseen::engine::SignalKind;
 
-use crate::oracle;
+use crate::oracle::{self, Told};
 use crate::plan::{Fact, Kind, Person, Plan};
 use crate::random::Random;
 use crate::world::Outcome;
@@ -41,10 +41,10 @@ impl Stop {
     }
 }
 
-/// Makes a world of it, if its seed says so.
-pub fn gather(plan: &mut Plan) -> bool {
+/// Makes a world of it, if its seed says so: one in `every` does.
+pub fn gather(plan: &mut Plan, every: i64) -> bool {
     let random = &mut Random::new(plan.seed, 4);
-    if random.range(0, 8) > 0 {
+    if every == 0 || random.range(0, every) > 0 {
         return false;
     }
     let count = random.pick(&[1, 1, 1, 2]);
@@ -127,15 +127,24 @@ pub fn unproven(outcome: &Outcome, partition: usize, from_ms: i64, until_ms: i64
     Some(first.unwrap_or(outcome.plan.end_ms))
 }
 
-/// Whether a message was lost in a stop of which nobody can know. So it is where not enough of the fleet were ever heard;
-/// and so it is for a verdict that was not due before what is sent is kept again, if nobody's was due in the stop: what is
-/// observed of it is shorter than a window and grace, since the rest lies in gaps.
-pub fn goes_unnoticed(outcome: &Outcome, person: usize, fact: &Fact, deadline_ms: i64) -> bool {
+/// Whether a verdict that is false can't be known to be: not enough of the fleet were ever heard to know of the stop, and it
+/// says so; or somebody was heard in the last half of its window, before the stop.
+pub fn is_excused(outcome: &Outcome, person: usize, told: &Told) -> bool {
+    let Some(stop) = outcome.plan.stop else { return false };
+    let touches = told.armed_ms < stop.until_ms && told.deadline_ms > stop.from_ms;
+    let says_so = told.route_unproven && is_small(outcome, person, stop);
+    touches && (says_so || was_heard(outcome, told, stop))
+}
+
+fn was_heard(outcome: &Outcome, told: &Told, stop: Stop) -> bool {
+    let heard_ms = told.deadline_ms - told.window_ms / 2..stop.from_ms;
+    (0..outcome.plan.kinds.len())
+        .any(|partition| oracle::arrived(outcome, partition).iter().any(|ms| heard_ms.contains(ms)))
+}
+
+/// Whether too few identities were heard on the partition of one of them before the stop.
+fn is_small(outcome: &Outcome, person: usize, stop: Stop) -> bool {
     let plan = &outcome.plan;
-    let Some(stop) = plan.stop else { return false };
-    if !(stop.from_ms..stop.until_ms).contains(&fact.event_ms) {
-        return false;
-    }
     let partition = plan.people[person].partition;
     let is_known = |who: &usize| {
         plan.people[*who].partition == partition
@@ -147,10 +156,28 @@ pub fn goes_unnoticed(outcome: &Outcome, person: usize, fact: &Fact, deadline_ms
             })
     };
     let known = (0..plan.people.len()).filter(is_known).count();
-    if known < usize::try_from(FLEET).unwrap_or(0) {
+    known < usize::try_from(FLEET).unwrap_or(0)
+}
+
+/// Whether a message was lost in a stop of which nobody can know. So it is where not enough of the fleet were ever heard, or
+/// somebody was in the last half of the window; and so it is for a verdict that was not due before what is sent is kept again,
+/// if nobody's was due while the stop was observed: what of it does not lie in gaps is shorter than a window and grace, or it
+/// was over before anybody looked.
+pub fn goes_unnoticed(outcome: &Outcome, person: usize, fact: &Fact, told: &Told) -> bool {
+    let plan = &outcome.plan;
+    let Some(stop) = plan.stop else { return false };
+    if !(stop.from_ms..stop.until_ms).contains(&fact.event_ms) {
+        return false;
+    }
+    if is_small(outcome, person, stop) || was_heard(outcome, told, stop) {
         return true;
     }
     let reach_ms = longest_ms(plan) * 9 / 8 + NOTICED_MS;
+    let partition = plan.people[person].partition;
     let gap_ms = oracle::gaps(outcome, partition, stop.from_ms, stop.until_ms);
-    deadline_ms > stop.kept_from_ms && gap_ms.is_some_and(|ms| ms + reach_ms > stop.until_ms)
+    let unwell = outcome.unwell[partition].iter();
+    let blind_ms = unwell.filter(|span| span.0 < stop.until_ms).map(|span| span.1).max();
+    let is_short = gap_ms.is_some_and(|ms| ms + reach_ms > stop.until_ms)
+        || blind_ms.is_some_and(|ms| ms + NOTICED_MS > stop.until_ms);
+    told.deadline_ms > stop.kept_from_ms && is_short
 }

@@ -2,10 +2,9 @@
 //! crashes, all from one seed, in virtual time; and an oracle that knows only what was sent.
 //!
 //! `SIM_SEEDS` (20,000) worlds are run from `SIM_FIRST` (0) on. `SIM_SEED=n` runs one of them, and tells what happened in
-//! it if something is wrong. `SIM_BUG=Name` plants only that bug. Seeds that once failed stand in `seeds.txt` and are always run.
-//!
-//! With `SIM_FLEETS=1` an eighth of the worlds have a fleet and a route that stops for a while. A few in a thousand of those still
-//! end wrong, so they are not run by default; what they found is kept by tests of the engine (`engine/tests/route.rs`).
+//! it if something is wrong. `SIM_BUG=Name` plants only that bug. One world in `SIM_FLEETS` (12; 0: none) has a fleet and a route that
+//! stops for a while. Seeds that once failed, or show a planted mistake, stand in `seeds.txt`
+//! and are always run.
 #![expect(
     unreachable_pub,
     clippy::expect_used,
@@ -41,13 +40,27 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Whether an eighth of the worlds are to have a fleet and a route that stops.
-fn with_fleets() -> bool {
-    std::env::var("SIM_FLEETS").is_ok()
+/// A world: its number, and one in how many has a fleet and a route that stops (0: none).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Seed {
+    number: u64,
+    fleet_every: i64,
 }
 
-fn try_seed(seed: u64, bug: Option<Bug>, mode: Mode) -> (Result<Figures, String>, Outcome) {
-    try_world(Plan::new(seed, with_fleets()), bug, mode)
+impl Seed {
+    fn new(number: u64) -> Self {
+        Self { number, fleet_every: self::number("SIM_FLEETS", 12).cast_signed() }
+    }
+
+    fn plan(self) -> Plan {
+        Plan::new(self.number, self.fleet_every)
+    }
+}
+
+impl std::fmt::Display for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SIM_FLEETS={} SIM_SEED={}", self.fleet_every, self.number)
+    }
 }
 
 fn try_world(plan: Plan, bug: Option<Bug>, mode: Mode) -> (Result<Figures, String>, Outcome) {
@@ -59,7 +72,7 @@ fn try_world(plan: Plan, bug: Option<Bug>, mode: Mode) -> (Result<Figures, Strin
 #[derive(Debug, Default)]
 struct Sums {
     seeds: usize,
-    failures: Vec<(u64, String)>,
+    failures: Vec<(Seed, String)>,
     crashes: usize,
     attaches: usize,
     gaps: usize,
@@ -69,7 +82,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, seed: u64, result: Result<Figures, String>, outcome: &Outcome) {
+    fn add(&mut self, seed: Seed, result: Result<Figures, String>, outcome: &Outcome) {
         self.seeds += 1;
         self.crashes += outcome.crashes;
         self.attaches += outcome.attaches;
@@ -85,14 +98,14 @@ impl Sums {
     }
 }
 
-fn run_seeds(seeds: &[u64]) -> Sums {
+fn run_seeds(seeds: &[Seed]) -> Sums {
     let sums = Mutex::new(Sums::default());
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                    let (result, outcome) = try_seed(seed, None, Mode::Off);
+                    let (result, outcome) = try_world(seed.plan(), None, Mode::Off);
                     sums.lock().expect("no panic while it is held").add(seed, result, &outcome);
                 }
             });
@@ -101,28 +114,38 @@ fn run_seeds(seeds: &[u64]) -> Sums {
     sums.into_inner().expect("all threads have ended")
 }
 
-fn kept_seeds() -> Vec<u64> {
+fn kept_seeds() -> Vec<Seed> {
+    let seed = |line: &str| {
+        let mut words = line.split_whitespace();
+        let number = words.next()?.parse().ok()?;
+        let fleet_every = match words.next()? {
+            "plain" => 0,
+            "fleet" => 1,
+            _ => return None,
+        };
+        Some(Seed { number, fleet_every })
+    };
     let lines = include_str!("seeds.txt").lines();
-    let numbers = lines.filter_map(|line| line.split_whitespace().next());
-    numbers.filter_map(|number| number.parse().ok()).collect()
+    lines.map(|line| seed(line).expect("a number, and plain or fleet")).collect()
 }
 
 #[test]
 fn nothing_false_is_told_nothing_is_left_untold_and_nothing_is_told_twice() {
     if let Ok(seed) = std::env::var("SIM_SEED") {
-        let seed = seed.parse().expect("a number");
-        let (result, outcome) = try_seed(seed, None, Mode::Words);
+        let seed = Seed::new(seed.parse().expect("a number"));
+        let (result, outcome) = try_world(seed.plan(), None, Mode::Words);
         if let Err(error) = result {
             for line in &outcome.trace.lines {
                 println!("{line}");
             }
-            panic!("{error}\nSIM_SEED={seed}");
+            panic!("{error}\n{seed}");
         }
         return;
     }
     let first = number("SIM_FIRST", 0);
     let mut seeds = kept_seeds();
-    seeds.extend(first..first + number("SIM_SEEDS", 20_000));
+    let numbers = first..first + number("SIM_SEEDS", 20_000);
+    seeds.extend(numbers.map(Seed::new));
     let sums = run_seeds(&seeds);
     println!(
         "sim: seeds={} failures={} crashes={} attaches={} gaps={} outages={} told={} repeats={}",
@@ -139,7 +162,7 @@ fn nothing_false_is_told_nothing_is_left_untold_and_nothing_is_told_twice() {
     failures.sort();
     if std::env::var("SIM_LIST").is_ok() {
         for (seed, error) in &failures {
-            let plan = Plan::new(*seed, with_fleets());
+            let plan = seed.plan();
             let (kinds, ways) = (&plan.kinds, plan.two_ways);
             let error: String =
                 error.lines().next().unwrap_or_default().chars().take(100).collect();
@@ -150,15 +173,16 @@ fn nothing_false_is_told_nothing_is_left_untold_and_nothing_is_told_twice() {
         }
     }
     if let Some((seed, error)) = failures.first() {
-        panic!("{} worlds failed; the first: {error}\nSIM_SEED={seed}", failures.len());
+        panic!("{} worlds failed; the first: {error}\n{seed}", failures.len());
     }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_world_event_by_event() {
     for seed in 0..100 {
-        let hash = || try_seed(seed, None, Mode::Hash).1.trace.hash;
-        assert_eq!(hash(), hash(), "SIM_SEED={seed}");
+        let seed = Seed::new(seed);
+        let hash = || try_world(seed.plan(), None, Mode::Hash).1.trace.hash;
+        assert_eq!(hash(), hash(), "{seed}");
     }
 }
 
@@ -176,12 +200,14 @@ fn every_planted_bug_is_found() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(&bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                    let fleets = bug.is_about_routes() || with_fleets();
-                    let seed = (0..SEEDS_PER_BUG).find_map(|seed| {
-                        let plan = || Plan::new(seed, fleets);
-                        let (result, _) = try_world(plan(), Some(bug), Mode::Off);
+                    let new = (0..SEEDS_PER_BUG).map(|number| match bug.is_about_routes() {
+                        true => Seed { number, fleet_every: 1 },
+                        false => Seed::new(number),
+                    });
+                    let seed = kept_seeds().into_iter().chain(new).find_map(|seed| {
+                        let (result, _) = try_world(seed.plan(), Some(bug), Mode::Off);
                         let error = result.err()?;
-                        let (without, _) = try_world(plan(), None, Mode::Off);
+                        let (without, _) = try_world(seed.plan(), None, Mode::Off);
                         without.is_ok().then_some((seed, error))
                     });
                     found.lock().expect("no panic while it is held").push((bug, seed));
@@ -195,7 +221,7 @@ fn every_planted_bug_is_found() {
         match seed {
             Some((seed, error)) => {
                 let error = error.lines().next().unwrap_or_default();
-                println!("planted: {bug:?} is found by world {seed}: {error}");
+                println!("planted: {bug:?} is found by {seed}: {error}");
             }
             None => missed.push(bug),
         }

@@ -116,15 +116,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The world of a seed. With `fleets` some have a fleet and a route that stops.
-    pub fn new(seed: u64, fleets: bool) -> Self {
+    /// The world of a seed. One in `fleet_every` has a fleet and a route that stops (0: none).
+    pub fn new(seed: u64, fleet_every: i64) -> Self {
         let random = &mut Random::new(seed, 1);
         let mut plan = Self::frame(seed, random);
         if plan.cold_error_ms > 0 {
             // A broker that is down just while nobody knows the time can't be told from one that is not.
             (plan.faults.broker_down, plan.faults.other) = (0, 0);
         }
-        if !(fleets && fleet::gather(&mut plan)) {
+        if !fleet::gather(&mut plan, fleet_every) {
             for index in 0..random.range(2, 6) {
                 plan.add_device(index, random);
             }

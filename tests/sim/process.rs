@@ -6,8 +6,8 @@ use std::sync::Arc;
 use lastseen::engine::rules::Policy;
 use lastseen::engine::{
     Attached, Audience, Backlog, BlindReason, Change, ClockSettings, Dating, ForeignClock,
-    ForeignClocks, Generation, Identity, IdentityRef, Message, News, Output, PartitionId, Proof,
-    Reply, Signal, SignalKind, Tiding, Timestamp,
+    ForeignClocks, Generation, Heard, Identity, IdentityRef, Message, News, Output, PartitionId,
+    Proof, Reply, Signal, SignalKind, Tiding, Timestamp,
 };
 use lastseen::journal::entry::What;
 use lastseen::journal::{Desk, Moment, Next, Pace, Read, Setup};
@@ -109,8 +109,8 @@ pub struct Seat {
     firing: bool,
     /// What others know of how far it was read.
     told_clock: ForeignClock,
-    /// When anybody was heard on it last, as others know it.
-    told_heard: Option<Timestamp>,
+    /// When anybody was heard on it, as others know it.
+    told_heard: Option<Heard>,
     writing: Option<Writing>,
     snapshotting: Option<Snapshotting>,
     deleted: Option<lastseen::engine::PartitionClock>,
@@ -148,7 +148,12 @@ impl Process {
             policy: Arc::new(outside.plan.policy(scale_percent)),
             seats: Vec::new(),
             sinks: (0..outside.plan.sinks).map(|_| Sink::default()).collect(),
-            speed: random.pick(&[2, 10, 1_000]),
+            // A fleet is more than the slowest can keep up with.
+            speed: random.pick(&[2, 10, 1_000]).max(if outside.plan.stop.is_some() {
+                10
+            } else {
+                0
+            }),
             random,
         };
         for partition in 0..outside.plan.kinds.len() {
@@ -561,7 +566,7 @@ impl Process {
         desk.settle(now);
         if !desk.is_recovering() {
             seat.told_clock = desk.engine().as_foreign(index as u64);
-            seat.told_heard = desk.engine().last_heard();
+            seat.told_heard = desk.engine().heard();
         }
         self.answer_deferred(index, outside)
     }
@@ -585,7 +590,8 @@ impl Process {
             false => seat.told_clock,
         };
         let others = self.seats.iter().filter(|seat| seat.partition != index);
-        let heard = others.clone().filter_map(|seat| seat.told_heard).max();
+        let heard = |seat: &Seat| Some((seat.partition as u64, seat.told_heard?));
+        let heard: Vec<_> = others.clone().filter_map(heard).collect();
         let clocks = others.map(told).collect();
         if let Some(desk) = &mut self.seats[index].desk {
             desk.foreign_clocks(ForeignClocks::new(clocks));

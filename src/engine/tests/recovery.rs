@@ -231,7 +231,7 @@ proptest! {
         }
         let engine = recover(&kept, &saved, has_log);
         let mut restarted = Kept {
-            bench: Bench { engine, out: Output::default(), sequence: kept.bench.sequence, budget: usize::MAX },
+            bench: Bench { engine, out: Output::default(), sequence: kept.bench.sequence, says_arrival: true, budget: usize::MAX },
             now_ms: kept.now_ms,
             log: Vec::new(),
             journal: Vec::new(),

@@ -9,6 +9,13 @@ fn silent_fleet(count: i64) -> Bench {
     bench
 }
 
+impl Bench {
+    /// Somebody is heard on another partition of the source, and nobody before.
+    fn hear_elsewhere(&mut self, at_ms: i64) {
+        self.engine.heard_elsewhere([(7, Heard::once(at(at_ms)))]);
+    }
+}
+
 /// Nine of ten are heard, one after the other.
 fn beat_all_but_the_last(bench: &mut Bench, from_ms: i64) {
     for device in 0..9 {
@@ -53,7 +60,7 @@ fn after_the_silence_of_all_everybody_has_a_new_window_and_only_who_stays_silent
 #[test]
 fn somebody_heard_on_another_partition_of_the_source_proves_the_route() {
     let mut bench = silent_fleet(10);
-    bench.engine.heard_elsewhere(Some(at(DUE_MS)));
+    bench.hear_elsewhere(DUE_MS);
     bench.prove(DUE_MS + 2_000);
     assert_eq!(bench.decided().len(), 10);
     assert_eq!(bench.engine.blind_reason(), None);
@@ -83,13 +90,18 @@ fn a_shard_that_splits_while_verdicts_are_held_takes_them_with_it() {
     }
     assert_eq!(bench.engine.blind_reason(), HELD);
     assert!(bench.engine.shards.len() > 2, "{}", bench.engine.shards.len());
-    bench.engine.heard_elsewhere(Some(at(DUE_MS)));
     bench.prove(DUE_MS + 62_000);
-    let all = (0..40).map(|device| {
-        let last_seen = device.min(9);
-        format!("d{device:02} {last_seen}..{} silent", last_seen + DUE_MS)
-    });
-    assert_eq!(bench.decided(), all.collect::<Vec<_>>());
+    assert_eq!((bench.engine.blind_reason(), bench.decided()), (HELD, Vec::new()));
+    let back = DUE_MS + 70_000;
+    bench.hear_elsewhere(back);
+    bench.prove(back + 1_000);
+    assert_eq!(
+        (bench.engine.blind_reason(), bench.gaps()),
+        (None, vec![(GapReason::RouteUnproven, 9, back)])
+    );
+    bench.hear_elsewhere(back + WINDOW_MS);
+    bench.prove(back + 2 * DUE_MS);
+    assert_eq!(bench.decided().len(), 40);
 }
 
 #[test]
@@ -107,15 +119,52 @@ fn a_device_that_falls_silent_alone_is_flagged_as_ever() {
 fn what_a_stopped_route_kept_back_disproves_nothing_when_it_comes_in_its_order() {
     let mut bench = silent_fleet(10);
     bench.prove(DUE_MS + 60_000);
+    assert_eq!(bench.engine.blind_reason(), HELD);
     for step in 1..=14 {
         for device in 0..10 {
             bench.beat(&format!("d{device:02}"), step * 5_000 + device);
         }
     }
     assert_eq!(bench.decided(), [""; 0]);
+    assert_eq!((bench.engine.blind_reason(), bench.gaps()), (None, Vec::new()));
+}
+
+#[test]
+fn what_a_stopped_route_has_lost_of_what_it_kept_back_is_no_silence() {
+    let mut bench = silent_fleet(10);
+    bench.prove(DUE_MS + 60_000);
+    for step in 8..=15 {
+        assert_eq!(bench.engine.blind_reason(), HELD);
+        for device in 0..10 {
+            bench.beat(&format!("d{device:02}"), step * 5_000 + device);
+        }
+    }
+    assert_eq!(bench.decided(), [""; 0]);
     assert_eq!(bench.engine.blind_reason(), None);
-    let [(reason, 9, until)] = bench.gaps()[..] else { panic!("one gap") };
-    assert_eq!((reason, until), (GapReason::RouteUnproven, DUE_MS + 59_000));
+    assert_eq!(bench.gaps(), [(GapReason::RouteUnproven, 9, 75_000)]);
+}
+
+#[test]
+fn who_is_heard_late_elsewhere_proves_no_route() {
+    let mut bench = silent_fleet(10);
+    bench.prove(DUE_MS - 3_000);
+    bench.hear_elsewhere(DUE_MS - 5_000);
+    bench.prove(DUE_MS + 60_000);
+    assert_eq!((bench.engine.blind_reason(), bench.decided()), (HELD, Vec::new()));
+}
+
+#[test]
+fn a_queue_on_which_everything_comes_late_has_a_slower_clock_and_nobody_is_flagged() {
+    let mut bench = Bench { says_arrival: false, ..Bench::live() };
+    for step in 1..=40 {
+        for device in 0..10 {
+            bench.beat(&format!("d{device:02}"), step * 3_000 + device);
+        }
+        bench.prove(step * 3_000 + 6_000);
+    }
+    assert_eq!(bench.decided(), [""; 0]);
+    assert_eq!((bench.engine.blind_reason(), bench.gaps()), (None, Vec::new()));
+    assert_eq!(bench.engine.clock(), at(123_000));
 }
 
 #[test]
@@ -145,7 +194,7 @@ fn who_is_heard_after_the_deadline_proves_no_route_before_it() {
 fn who_is_heard_elsewhere_after_the_deadline_ends_the_silence_and_proves_nothing_before_it() {
     let mut bench = silent_fleet(10);
     bench.prove(DUE_MS + 60_000);
-    bench.engine.heard_elsewhere(Some(at(DUE_MS + 61_000)));
+    bench.hear_elsewhere(DUE_MS + 61_000);
     bench.prove(DUE_MS + 63_000);
     assert_eq!(bench.decided(), [""; 0]);
     assert_eq!(bench.gaps(), [(GapReason::RouteUnproven, 9, DUE_MS + 62_000)]);
