@@ -98,6 +98,7 @@ impl PartitionClock {
         }
     }
 
+    #[inline]
     pub(crate) fn clock(&self) -> Timestamp {
         self.clock
     }
@@ -313,12 +314,6 @@ impl PartitionClock {
         let lag_ms = self.route_lag.largest_ms(proof.at).max(self.settings.allowance_ms);
         self.known_until = self.known_until.max(proof.at.minus(lag_ms));
         self.target(proof.at.minus(lag_ms))
-    }
-
-    /// The instant up to which everything was taken to have been read.
-    #[inline]
-    pub(crate) fn passed(&self) -> Timestamp {
-        self.clock.max(self.known_until.minus(self.settings.allowance_ms))
     }
 
     /// A message dated `at` came behind a proof dated `proven_at`, and nobody says when it arrived: the route is as slow as that.
