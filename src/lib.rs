@@ -167,9 +167,10 @@
 //!
 //! The end of a log proves the log, not the way into it. If proofs make a verdict due and nobody of the ten or more identities
 //! of a partition was heard in the last half of the window, on no partition of the source, the clock stands and the partition is
-//! blind (`route_unproven`) until somebody is heard; the span before, up to where the proofs reached, is then a gap. It is the
-//! same gap if the message that ends such a silence is read before any proof, or while its proofs are still on their way: who
-//! is heard after a deadline proves nothing about the time before it.
+//! blind (`route_unproven`) until somebody is heard in time; the span before, up to where the proofs reached, is then a gap,
+//! unless what was kept back has come by then and nobody is due any more. It is the same gap if the message that ends such a
+//! silence is read before any proof, or while its proofs are still on their way: who is heard after a deadline proves nothing
+//! about the time before it.
 //!
 //! What a route kept back is dated by when it was sent, so a date alone does not show that the route worked then. Only who is
 //! heard *in time* bears witness: dated no earlier than what the clock had passed when the message was read. By the same rule

@@ -23,8 +23,8 @@ const HELD_FROM: u64 = 10;
 /// A span in which nobody was heard; without an end it lasts.
 type Silence = (Timestamp, Option<Timestamp>);
 
-/// How many silences are remembered: as many as can lie between what a clock has passed and what was read, each longer than
-/// half the allowance.
+/// How many silences are remembered: as many as can be asked about, since what the clock has not passed lies in the allowance,
+/// where no window is shorter than that. One that is older counts as heard.
 const SILENCES: usize = 3;
 
 /// When anybody was heard in time on a partition.
@@ -198,12 +198,16 @@ impl Partition {
             None => Doubt::None,
             Some((_, None)) => Doubt::Silence,
             Some((_, Some(_))) if self.planted == Some(Planted::HoldObserved) => Doubt::None,
-            Some((from, Some(until))) => Doubt::Ended { from, until },
+            // Where nobody was ever heard in time, what is in question begins with the last half of the window.
+            Some((Timestamp::MIN, Some(until))) => {
+                Doubt::Ended { from: from.unwrap_or(decision.deadline), until }
+            }
+            Some((began, Some(until))) => Doubt::Ended { from: began, until },
         }
     }
 
-    /// A silence of all is over that put a verdict into question: it counts for nothing. That reaches to where proofs move
-    /// the clock, since what the route kept back comes after it.
+    /// A silence of all is over that put a verdict into question: it counts for nothing. If verdicts were held for it, that
+    /// reaches to where proofs would have moved the clock: what the route kept back may still be on its way.
     pub(super) fn forgive_silence(&mut self, from: Timestamp, until: Timestamp, out: &mut Output) {
         let until = self.goal.filter(|_| self.is_held).map_or(until, |goal| goal.max(until));
         let gap = Gap { from, until, reason: GapReason::RouteUnproven };

@@ -108,6 +108,17 @@ impl World {
         world
     }
 
+    /// With a log, in which d0 fell silent and d1 did not: each sink is owed that.
+    fn with_one_silent() -> Self {
+        let mut world = Self::new(true);
+        world.beat(0, 0);
+        world.write(3, true);
+        world.now_ms += 13_500;
+        world.beat(1, 0);
+        world.write(2, true);
+        world
+    }
+
     fn attach(&mut self) {
         self.attachment += 1;
         let waiting = self.log.len() - self.next;
@@ -357,37 +368,48 @@ proptest! {
     }
 }
 
+fn attached(ms: i64, stream: u64, first: i64, backlog: Backlog) -> Attached {
+    Attached {
+        at: at(ms),
+        error_ms: 0,
+        stream: Some(stream),
+        first_available: Some(first),
+        backlog,
+        dating: Dating::EventTime,
+    }
+}
+
+fn read(desk: &mut Desk, sequence: i64, ms: i64, out: &mut Output) {
+    let (now, event_time) = (moment(ms), Some(at(ms)));
+    let message = Message { sequence, event_time, append_time: event_time, signal: None };
+    while desk.read(&message, 1, now, out) == Read::MoreToFire {}
+    while !desk.fire(1, now, out) {}
+    desk.settle(now);
+}
+
+fn write(desk: &mut Desk, store: &mut Store, ms: i64, with_snapshot: bool) {
+    let taken = desk.take(moment(ms), true, with_snapshot).unwrap();
+    store.entries.insert(taken.number, taken.entry.encode().unwrap());
+    desk.committed(taken.number);
+    if let Some(snapshot) = taken.snapshot {
+        desk.snapshot_kept(taken.number);
+        store.snapshots.insert(taken.number, snapshot.encode().unwrap());
+    }
+}
+
 #[test]
 fn a_log_that_took_the_place_of_the_snapshots_is_read_again_from_its_beginning() {
     let mut store = Store::default();
     let mut desk = Desk::new(setup(true), Stored::default(), moment(0)).unwrap();
     let mut out = Output::default();
     for (stream, sequence, ms) in [(1, 50, 1_000), (2, 0, 9_000), (2, 1, 9_500)] {
-        let now = moment(ms);
         if desk.engine().clock_image().stream() != Some(stream) {
             desk.blind(BlindReason::LinkDown);
-            let attached = Attached {
-                at: at(ms),
-                error_ms: 0,
-                stream: Some(stream),
-                first_available: Some(sequence),
-                backlog: Backlog::Empty,
-                dating: Dating::EventTime,
-            };
-            desk.attach(attached, now, &mut out);
+            let attached = attached(ms, stream, sequence, Backlog::Empty);
+            desk.attach(attached, moment(ms), &mut out);
         }
-        let event_time = Some(at(ms));
-        let message = Message { sequence, event_time, append_time: event_time, signal: None };
-        while desk.read(&message, 1, now, &mut out) == Read::MoreToFire {}
-        while !desk.fire(1, now, &mut out) {}
-        desk.settle(now);
-        let taken = desk.take(now, true, true).unwrap();
-        store.entries.insert(taken.number, taken.entry.encode().unwrap());
-        desk.committed(taken.number);
-        desk.snapshot_kept(taken.number);
-        if let Some(snapshot) = taken.snapshot.filter(|_| stream == 1) {
-            store.snapshots.insert(taken.number, snapshot.encode().unwrap());
-        }
+        read(&mut desk, sequence, ms, &mut out);
+        write(&mut desk, &mut store, ms, stream == 1);
     }
     let desk = Desk::new(setup(true), store.stored(), moment(10_000)).unwrap();
     assert_eq!(desk.resume(), Some(Resume { after: -1, stream: Some(2) }));
@@ -398,39 +420,15 @@ fn what_is_read_again_since_the_log_is_not_whole_any_more_is_not_passed_over_by_
     let mut store = Store::default();
     let mut desk = Desk::new(setup(true), Stored::default(), moment(0)).unwrap();
     let mut out = Output::default();
-    let attached = |ms: i64, first: i64, backlog: Backlog| Attached {
-        at: at(ms),
-        error_ms: 0,
-        stream: Some(1),
-        first_available: Some(first),
-        backlog,
-        dating: Dating::EventTime,
-    };
-    let read = |desk: &mut Desk, sequence: i64, out: &mut Output| {
-        let (ms, now) = (1_000 * sequence, moment(1_000 * sequence));
-        let event_time = Some(at(ms));
-        let message = Message { sequence, event_time, append_time: event_time, signal: None };
-        while desk.read(&message, 1, now, out) == Read::MoreToFire {}
-        desk.settle(now);
-    };
-    let write = |desk: &mut Desk, store: &mut Store, ms: i64, with_snapshot: bool| {
-        let taken = desk.take(moment(ms), true, with_snapshot).unwrap();
-        store.entries.insert(taken.number, taken.entry.encode().unwrap());
-        desk.committed(taken.number);
-        if let Some(snapshot) = taken.snapshot {
-            desk.snapshot_kept(taken.number);
-            store.snapshots.insert(taken.number, snapshot.encode().unwrap());
-        }
-    };
-    desk.attach(attached(900, 1, Backlog::Empty), moment(900), &mut out);
+    desk.attach(attached(900, 1, 1, Backlog::Empty), moment(900), &mut out);
     for (sequence, with_snapshot) in [(1, true), (2, false), (9, false)] {
-        read(&mut desk, sequence, &mut out);
+        read(&mut desk, sequence, 1_000 * sequence, &mut out);
         write(&mut desk, &mut store, 1_000 * sequence, with_snapshot);
     }
     let mut desk = Desk::new(setup(true), store.stored(), moment(10_000)).unwrap();
-    desk.attach(attached(10_000, 5, Backlog::UpTo(9)), moment(10_000), &mut out);
+    desk.attach(attached(10_000, 1, 5, Backlog::UpTo(9)), moment(10_000), &mut out);
     assert_eq!(out.gaps.pop().map(|gap| gap.reason), Some(GapReason::AgedOut));
-    read(&mut desk, 5, &mut out);
+    read(&mut desk, 5, 5_000, &mut out);
     write(&mut desk, &mut store, 10_100, true);
     let desk = Desk::new(setup(true), store.stored(), moment(11_000)).unwrap();
     assert_eq!(desk.resume(), Some(Resume { after: 5, stream: Some(1) }));
@@ -438,12 +436,7 @@ fn what_is_read_again_since_the_log_is_not_whole_any_more_is_not_passed_over_by_
 
 #[test]
 fn what_was_delivered_is_kept_until_that_is_durable() {
-    let mut world = World::new(true);
-    world.beat(0, 0);
-    world.write(3, true);
-    world.now_ms += 13_500;
-    world.beat(1, 0);
-    world.write(2, true);
+    let mut world = World::with_one_silent();
     let owing = world.desk.book().pinned();
     assert_eq!(owing.len(), 1);
     for sink in ["ops", "audit"] {
@@ -459,12 +452,7 @@ fn what_was_delivered_is_kept_until_that_is_durable() {
 
 #[test]
 fn while_the_log_is_read_again_alerts_go_out_and_that_they_did_is_kept() {
-    let mut world = World::new(true);
-    world.beat(0, 0);
-    world.write(3, true);
-    world.now_ms += 13_500;
-    world.beat(1, 0);
-    world.write(2, true);
+    let mut world = World::with_one_silent();
     for owed in [2, 0] {
         world.desk = Desk::new(setup(true), world.store.stored(), moment(world.now_ms)).unwrap();
         assert!(world.desk.is_recovering());

@@ -74,8 +74,7 @@ impl Partitions {
         }
         let clocks = others.iter().map(|other| other.told_clock()).collect();
         let of_source = others.iter().filter(|other| other.key.source == to.key.source);
-        let heard: Vec<_> =
-            of_source.filter_map(|other| Some((other.id, other.told_heard()?))).collect();
+        let heard = of_source.filter_map(|other| Some((other.id, other.told_heard()?)));
         let mut desk = to.desk();
         desk.foreign_clocks(ForeignClocks::new(clocks));
         desk.heard_elsewhere(heard);

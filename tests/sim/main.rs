@@ -3,8 +3,7 @@
 //!
 //! `SIM_SEEDS` (20,000) worlds are run from `SIM_FIRST` (0) on. `SIM_SEED=n` runs one of them, and tells what happened in
 //! it if something is wrong. `SIM_BUG=Name` plants only that bug. One world in `SIM_FLEETS` (12; 0: none) has a fleet and a route that
-//! stops for a while. Seeds that once failed, or show a planted mistake, stand in `seeds.txt`
-//! and are always run.
+//! stops for a while. Seeds that once failed, or show a planted mistake, stand in `seeds.txt` and are always run.
 #![expect(
     unreachable_pub,
     clippy::expect_used,

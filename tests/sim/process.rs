@@ -138,6 +138,8 @@ impl Process {
         let owner =
             if outside.plan.same_owner { "host".to_owned() } else { format!("host-{life}") };
         let mut random = Random::new(outside.plan.seed, 100 + life);
+        // A fleet is more than the slowest can keep up with.
+        let slowest = if outside.plan.stop.is_some() { 10 } else { 2 };
         let mut process = Self {
             life,
             paused_until_ms: 0,
@@ -148,12 +150,7 @@ impl Process {
             policy: Arc::new(outside.plan.policy(scale_percent)),
             seats: Vec::new(),
             sinks: (0..outside.plan.sinks).map(|_| Sink::default()).collect(),
-            // A fleet is more than the slowest can keep up with.
-            speed: random.pick(&[2, 10, 1_000]).max(if outside.plan.stop.is_some() {
-                10
-            } else {
-                0
-            }),
+            speed: random.pick(&[2, 10, 1_000]).max(slowest),
             random,
         };
         for partition in 0..outside.plan.kinds.len() {
