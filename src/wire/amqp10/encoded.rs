@@ -2,7 +2,7 @@
 
 use crate::engine::Timestamp;
 use crate::wire::amqp10::fault::{Fault, MAX_ENTRIES};
-use crate::wire::amqp10::nesting;
+use crate::wire::amqp10::nesting::{self, EmptyArrays};
 use crate::wire::scalar::Scalar;
 
 /// How the bytes behind a format code are laid out.
@@ -121,7 +121,8 @@ impl<'a> Reader<'a> {
                 self.take(size)?
             }
             Layout::Described | Layout::List(_) | Layout::Map(_) | Layout::Array(_) => {
-                let (value, rest) = start.split_at(nesting::value_bytes(start)?);
+                let (value, rest) =
+                    start.split_at(nesting::value_bytes(start, EmptyArrays::Either)?);
                 self.rest = rest;
                 value
             }

@@ -25,6 +25,8 @@ pub(in crate::wire) enum Fault {
     Count,
     #[error("an array has elements that are nested")]
     NestedArray,
+    #[error("an array without elements has a constructor")]
+    EmptyArray,
     #[error("a boolean is neither 0 nor 1")]
     Boolean,
     #[error("a text is not UTF-8")]
@@ -50,6 +52,7 @@ impl From<Fault> for Reject {
             | Fault::Size
             | Fault::Count
             | Fault::NestedArray
+            | Fault::EmptyArray
             | Fault::Boolean
             | Fault::NotUtf8
             | Fault::NotASection

@@ -3,6 +3,15 @@
 use crate::wire::amqp10::encoded::{Layout, Reader};
 use crate::wire::amqp10::fault::{Fault, MAX_DEPTH, MAX_ENTRIES};
 
+/// How an array without elements may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EmptyArrays {
+    /// With its constructor, as the protocol has it (part 1, section 1.2.4), or without, as some peers write it.
+    Either,
+    /// Without: behind a constructor that no element follows the stock codec takes the constructor for the next value.
+    Bare,
+}
+
 /// An open list, map, array or described value.
 #[derive(Clone, Copy, Debug, Default)]
 struct Frame {
@@ -13,10 +22,10 @@ struct Frame {
 }
 
 /// How many bytes the first value of `input` takes.
-pub(super) fn value_bytes(input: &[u8]) -> Result<usize, Fault> {
+pub(super) fn value_bytes(input: &[u8], empty: EmptyArrays) -> Result<usize, Fault> {
     match flat_list_bytes(input) {
         Some(bytes) => Ok(bytes),
-        None => walk(input),
+        None => walk(input, empty),
     }
 }
 
@@ -44,14 +53,14 @@ fn flat_list_bytes(input: &[u8]) -> Option<usize> {
     values.is_empty().then_some(input.len() - after)
 }
 
-fn walk(input: &[u8]) -> Result<usize, Fault> {
+fn walk(input: &[u8], empty: EmptyArrays) -> Result<usize, Fault> {
     let mut reader = Reader::new(input);
     let mut frames = [Frame::default(); MAX_DEPTH];
     let mut depth = 0;
     loop {
         // What an enclosing value has to leave over is no part of the innermost one.
         let floor = floor(&frames[..depth]);
-        if let Some(frame) = step(&mut reader, floor)? {
+        if let Some(frame) = step(&mut reader, floor, empty)? {
             *frames.get_mut(depth).ok_or(Fault::TooDeep)? = frame;
             depth += 1;
         }
@@ -83,7 +92,7 @@ fn close(reader: &Reader<'_>, frames: &[Frame], mut depth: usize) -> Result<usiz
 }
 
 /// Reads one value; of a nested one only its beginning, and gives the frame to open.
-fn step(reader: &mut Reader<'_>, floor: usize) -> Result<Option<Frame>, Fault> {
+fn step(reader: &mut Reader<'_>, floor: usize, empty: EmptyArrays) -> Result<Option<Frame>, Fault> {
     let frame = match Layout::of(reader.byte()?)? {
         Layout::Fixed(width) => {
             reader.take(width)?;
@@ -103,7 +112,7 @@ fn step(reader: &mut Reader<'_>, floor: usize) -> Result<Option<Frame>, Fault> {
             }
             Some(frame)
         }
-        Layout::Array(width) => Some(open_array(reader, width)?),
+        Layout::Array(width) => Some(open_array(reader, width, empty)?),
     };
     let ends_at = frame.and_then(|frame| frame.closes_at);
     if ends_at.unwrap_or(reader.len()) < floor {
@@ -134,14 +143,16 @@ fn open_sized(reader: &mut Reader<'_>, width: usize) -> Result<Frame, Fault> {
 
 /// Reads an array, all of it: size, count, the one constructor and the elements. They have to be flat: no part of the
 /// protocol has arrays of anything else, and the stock codec loses its step in them. Elements of a fixed width are passed
-/// over at once, so that a count of elements without bytes costs nothing. Some peers leave out the constructor of no
-/// elements.
-fn open_array(reader: &mut Reader<'_>, width: usize) -> Result<Frame, Fault> {
+/// over at once, so that a count of elements without bytes costs nothing.
+fn open_array(reader: &mut Reader<'_>, width: usize, empty: EmptyArrays) -> Result<Frame, Fault> {
     let frame = open_sized(reader, width)?;
     let end = frame.closes_at.unwrap_or(0);
     let closed = Frame { left: 0, ..frame };
     if frame.left == 0 && reader.len() == end {
         return Ok(closed);
+    }
+    if frame.left == 0 && empty == EmptyArrays::Bare {
+        return Err(Fault::EmptyArray);
     }
     let code = reader.byte()?;
     let bytes = reader.len().checked_sub(end).ok_or(Fault::Size)?;
