@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::clock::Advance;
 use super::partition::Partition;
 use super::placement::PartitionId;
@@ -28,7 +30,7 @@ type Silence = (Timestamp, Option<Timestamp>);
 const SILENCES: usize = 3;
 
 /// When anybody was heard in time on a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
     /// The last time.
     last: Timestamp,
@@ -90,11 +92,6 @@ impl Witnesses {
         let windows = policy.rules.iter().map(|rule| rule.terms.window_ms);
         let shortest_ms = windows.fold(policy.default.window_ms, Millis::min);
         Self { least_ms: shortest_ms / 2, here: Heard::NEVER, elsewhere: BTreeMap::new() }
-    }
-
-    /// Somebody was heard here before the start: at the latest `at`.
-    pub(super) fn heard_before(&mut self, at: Timestamp) {
-        self.here = Heard::once(at);
     }
 
     /// Somebody was heard here `at`, when the clock had `passed` that or not.
@@ -167,6 +164,11 @@ impl Partition {
     pub fn heard(&self) -> Option<Heard> {
         let here = self.witnesses.here;
         (self.hubs.len() == 1 && here.last > Timestamp::MIN).then_some(here)
+    }
+
+    /// Who was heard here before the start: what is read again does not show who was in time.
+    pub fn heard_before(&mut self, heard: Heard) {
+        self.witnesses.here = heard;
     }
 
     /// Up to where the clock stands, or would if no verdict were held: what is dated before that was not in time.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::beside::{Connection, Crossing, Elsewhere, Verdict};
 use super::clock::{ClockSettings, PartitionClock};
 use super::facts::Facts;
+use super::hold::Heard;
 use super::key::Key;
 use super::partition::{MAX_SHARDS, Partition};
 use super::placement::PartitionId;
@@ -104,7 +105,7 @@ impl Partition {
         partition.clock = header.clock.restored(settings);
         partition.route = header.route;
         if let Some(last) = partition.route.last(0) {
-            partition.witnesses.heard_before(last);
+            partition.heard_before(Heard::once(last));
         }
         for _ in 0..header.identities {
             let (item, next) =

@@ -416,10 +416,10 @@ impl Desk {
             && self.recovery.is_none()
             && (is_last || self.book.wants_snapshot(now.boot_ms));
         let (number, mut entry) = self.book.take(with_snapshot, now.boot_ms)?;
-        entry.clock = match &self.recovery {
+        (entry.clock, entry.extra) = match &self.recovery {
             // What was delivered is kept while the log is read again up to where the journal ends.
-            Some(recovery) => recovery.redo.clock.clone(),
-            None => Some(self.engine.clock_image()),
+            Some(recovery) => (recovery.redo.clock.clone(), recovery.redo.extra.clone()),
+            None => (Some(self.engine.clock_image()), recovery::extra(self.engine.heard())),
         };
         entry.muted = self.mute.is_muted();
         self.written = self.applied;
@@ -431,7 +431,8 @@ impl Desk {
     fn snapshot(&self, number: u64, entry: &Entry) -> Snapshot {
         let mut image = Vec::new();
         self.engine.image(&mut image);
-        Snapshot { number, image, owed: self.book.owed_at(number, entry), extra: Vec::new() }
+        let owed = self.book.owed_at(number, entry);
+        Snapshot { number, image, owed, extra: entry.extra.clone() }
     }
 
     /// The entry that was taken is durable.

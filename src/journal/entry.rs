@@ -25,7 +25,8 @@ pub struct Entry {
     pub owed: Vec<Owed>,
     /// Messages of this and earlier entries that need no more telling.
     pub settled: Vec<Mark>,
-    /// State of a journal without a partition.
+    /// State of a journal without a partition; with one, who was heard there ([`crate::engine::Heard`]), or nothing where
+    /// that is not known.
     pub extra: Vec<u8>,
 }
 

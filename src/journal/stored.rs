@@ -17,7 +17,7 @@ pub struct Snapshot {
     pub image: Vec<u8>,
     /// What sinks were owed: name of the sink, and where the message stands.
     pub owed: Vec<(String, Mark)>,
-    /// State of a journal without a partition.
+    /// As in [`Entry::extra`].
     pub extra: Vec<u8>,
 }
 
@@ -68,6 +68,8 @@ pub(super) struct Redo {
     /// Messages that were refused because of the time at which they were read.
     pub(super) refused: BTreeSet<i64>,
     pub(super) clock: Option<PartitionClock>,
+    /// [`Entry::extra`] of the last.
+    pub(super) extra: Vec<u8>,
     pub(super) muted: bool,
 }
 
@@ -113,7 +115,8 @@ impl Stored {
     }
 
     pub(super) fn redo(self) -> Redo {
-        let mut redo = Redo::default();
+        let extra = self.snapshot.map(|(_, snapshot)| snapshot.extra).unwrap_or_default();
+        let mut redo = Redo { extra, ..Redo::default() };
         for (_, entry) in self.entries {
             for record in &entry.records {
                 if record.what == What::Refused
@@ -125,6 +128,7 @@ impl Stored {
             redo.records.extend(entry.records);
             redo.clock = entry.clock.or(redo.clock);
             redo.muted = entry.muted;
+            redo.extra = entry.extra;
         }
         redo
     }

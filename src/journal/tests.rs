@@ -17,6 +17,7 @@ use crate::engine::{
 
 mod fleet;
 mod hold;
+mod route;
 
 const T0: i64 = 1_767_225_600_000;
 const WINDOW_MS: i64 = 10_000;

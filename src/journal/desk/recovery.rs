@@ -4,7 +4,7 @@
 use super::{Desk, Setup};
 use crate::alert::mute::Mute;
 use crate::engine::{
-    Attached, Backlog, Change, Gap, GapReason, Message, Output, Partition, PartitionClock,
+    Attached, Backlog, Change, Gap, GapReason, Heard, Message, Output, Partition, PartitionClock,
     Timestamp,
 };
 use crate::journal::Moment;
@@ -137,11 +137,20 @@ impl Desk {
             self.engine.redo_record(record, &mut self.mute, &self.setup, now);
         }
         let end = recovery.end();
+        if let Ok(heard) = postcard::from_bytes(&recovery.redo.extra) {
+            self.engine.heard_before(heard);
+        }
         self.engine.resume(recovery.redo.clock);
         self.has_announced = false;
         self.applied = end.or(self.applied);
         self.written = self.applied;
     }
+}
+
+/// What an entry holds beside the clock.
+pub(super) fn extra(heard: Option<Heard>) -> Vec<u8> {
+    let bytes = heard.map(|heard| postcard::to_allocvec(&heard));
+    bytes.and_then(Result::ok).unwrap_or_default()
 }
 
 impl Partition {
