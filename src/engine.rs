@@ -43,7 +43,7 @@ mod tests;
 pub use change::Change;
 pub use clock::{ClockSettings, PartitionClock};
 pub use facts::Facts;
-pub use hold::Heard;
+pub use hold::{Heard, Witness};
 pub use identity::{Identity, IdentityRef};
 pub use image::ImageError;
 pub use look::Known;

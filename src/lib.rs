@@ -174,7 +174,8 @@
 //!
 //! What a route kept back is dated by when it was sent, so a date alone does not show that the route worked then. Only who is
 //! heard *in time* bears witness: dated no earlier than what the clock had passed when the message was read. By the same rule
-//! one partition is witness for another: what was heard there counts from where the clock here had come to when it was told.
+//! one partition is witness for another of the same hub: what was heard there counts from where the clock here had come to when
+//! it was told.
 //! A log that is read again after a start does not show who was in time, so that stands in the journal.
 //! Where no broker says when a message arrived (queues), one that is new and dated before the last proof shows how slow the
 //! route is, and later proofs are dated back by that.

@@ -11,6 +11,9 @@ use lastseen::engine::{
 /// Where the log begins.
 pub(crate) const T0_MS: i64 = 1_767_225_600_000;
 
+/// The hub of all.
+pub(crate) const HUB: &str = "example-hub";
+
 /// An engine that hears everything live.
 pub(crate) fn engine(window_ms: i64) -> Partition {
     let terms = Terms {
@@ -36,7 +39,7 @@ pub(crate) fn engine(window_ms: i64) -> Partition {
 
 /// An identity of the fleet.
 pub(crate) fn identity(id: &str) -> IdentityRef<'_> {
-    IdentityRef { hub: "example-hub", device: id, module: None }
+    IdentityRef { hub: HUB, device: id, module: None }
 }
 
 /// A heartbeat: the `sequence`th message of the log.

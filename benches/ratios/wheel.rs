@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use lastseen::engine::{Heard, Output, Partition, Proof, Timestamp};
+use lastseen::engine::{Heard, Output, Partition, Proof, Timestamp, Witness};
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
@@ -136,7 +136,8 @@ fn kill_all(engine: &mut Partition, devices: u64, from_ms: i64) -> Ticks {
     for tick in 1..=600 {
         let at = Timestamp::from_ms(from_ms + tick * TICK_MS);
         // Another partition hears others: the route is not what is silent.
-        engine.heard_elsewhere([(1, Heard::once(at))]);
+        let hub = engine::HUB.into();
+        engine.heard_elsewhere([(1, Witness { hub, heard: Heard::once(at) })]);
         engine.prove(Proof { at, last_enqueued: None });
         loop {
             let mut out = Output::default();

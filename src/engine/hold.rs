@@ -4,6 +4,7 @@
 //! bears witness only if it was in time: not dated before what the partition's clock had passed when it was read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,15 @@ impl Heard {
         let around = silences.find(|&(began, ended)| began < from && from < ended);
         around.map_or(from, |(_, ended)| ended)
     }
+}
+
+/// What other partitions of the source are told: who is heard of one hub shows nothing about the route of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// The only hub of the partition.
+    pub hub: Arc<str>,
+    /// When anybody of it was heard.
+    pub heard: Heard,
 }
 
 /// Who bears witness of the route into a partition.
@@ -150,20 +160,27 @@ pub(super) enum Doubt {
 
 impl Partition {
     /// When somebody was heard on other partitions of the same source: the route into it works.
-    pub fn heard_elsewhere(&mut self, others: impl IntoIterator<Item = (PartitionId, Heard)>) {
+    pub fn heard_elsewhere(&mut self, others: impl IntoIterator<Item = (PartitionId, Witness)>) {
+        let [hub] = &self.hubs[..] else { return };
+        let hub = hub.clone();
         let passed = match self.planted {
             Some(Planted::LateIsWitness) => Timestamp::MIN,
             Some(_) | None => self.passed(),
         };
-        for (partition, heard) in others {
-            self.witnesses.hear_of(partition, heard, passed);
+        for (partition, witness) in others {
+            if witness.hub == hub {
+                self.witnesses.hear_of(partition, witness.heard, passed);
+            }
         }
     }
 
     /// When anybody was heard here; `None` where several hubs share the partition, or nobody was.
-    pub fn heard(&self) -> Option<Heard> {
-        let here = self.witnesses.here;
-        (self.hubs.len() == 1 && here.last > Timestamp::MIN).then_some(here)
+    pub fn heard(&self) -> Option<Witness> {
+        let heard = self.witnesses.here;
+        match &self.hubs[..] {
+            [hub] if heard.last > Timestamp::MIN => Some(Witness { hub: hub.clone(), heard }),
+            _ => None,
+        }
     }
 
     /// Who was heard here before the start: what is read again does not show who was in time.

@@ -14,9 +14,9 @@ use crate::alert::mute::Mute;
 use crate::alert::{self, Alert, Origin};
 use crate::engine::rules::Policy;
 use crate::engine::{
-    Attached, Backlog, BlindReason, Change, ClockSettings, ForeignClocks, Heard, Identity,
-    IdentityRef, Message, Millis, News, Output, Partition, PartitionId, Proof, Reply, Sighted,
-    Timestamp, Transition,
+    Attached, Backlog, BlindReason, Change, ClockSettings, ForeignClocks, Identity, IdentityRef,
+    Message, Millis, News, Output, Partition, PartitionId, Proof, Reply, Sighted, Timestamp,
+    Transition, Witness,
 };
 
 mod recovery;
@@ -248,7 +248,7 @@ impl Desk {
     }
 
     /// When somebody of the hub was heard on other partitions of the same source.
-    pub fn heard_elsewhere(&mut self, others: impl IntoIterator<Item = (PartitionId, Heard)>) {
+    pub fn heard_elsewhere(&mut self, others: impl IntoIterator<Item = (PartitionId, Witness)>) {
         self.engine.heard_elsewhere(others);
     }
 

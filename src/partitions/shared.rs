@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::PartitionKey;
 use super::counters::Counters;
 use super::ledger::{Ledger, LedgerStore};
-use crate::engine::{ForeignClock, Heard, Millis, PartitionId, Timestamp};
+use crate::engine::{ForeignClock, Millis, PartitionId, Timestamp, Witness};
 use crate::failpoint::fail_point;
 use crate::journal::desk::{Committed, Taken};
 use crate::journal::{Desk, Entry, Mark, Moment, Next};
@@ -29,7 +29,7 @@ pub(super) struct Shared {
     /// The end of its latest gap, likewise.
     pub(super) told_gap_end_ms: AtomicI64,
     /// When anybody was heard here.
-    pub(super) told_heard: Mutex<Option<Heard>>,
+    pub(super) told_heard: Mutex<Option<Witness>>,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) counters: Counters,
@@ -53,12 +53,12 @@ impl Shared {
     }
 
     /// When anybody was heard on this partition, for others.
-    pub(super) fn tell_heard(&self, heard: Option<Heard>) {
+    pub(super) fn tell_heard(&self, heard: Option<Witness>) {
         *self.told_heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
     }
 
-    pub(super) fn told_heard(&self) -> Option<Heard> {
-        *self.told_heard.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn told_heard(&self) -> Option<Witness> {
+        self.told_heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How far it was read, for others. While it takes up again what an earlier process had read, it says nothing.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use lastseen::engine::rules::Policy;
 use lastseen::engine::{
     Attached, Audience, Backlog, BlindReason, Change, ClockSettings, Dating, ForeignClock,
-    ForeignClocks, Generation, Heard, Identity, IdentityRef, Message, News, Output, PartitionId,
-    Proof, Reply, Signal, SignalKind, Tiding, Timestamp,
+    ForeignClocks, Generation, Identity, IdentityRef, Message, News, Output, PartitionId, Proof,
+    Reply, Signal, SignalKind, Tiding, Timestamp, Witness,
 };
 use lastseen::journal::entry::What;
 use lastseen::journal::{Desk, Moment, Next, Pace, Read, Setup};
@@ -110,7 +110,7 @@ pub struct Seat {
     /// What others know of how far it was read.
     told_clock: ForeignClock,
     /// When anybody was heard on it, as others know it.
-    told_heard: Option<Heard>,
+    told_heard: Option<Witness>,
     writing: Option<Writing>,
     snapshotting: Option<Snapshotting>,
     deleted: Option<lastseen::engine::PartitionClock>,
@@ -587,7 +587,7 @@ impl Process {
             false => seat.told_clock,
         };
         let others = self.seats.iter().filter(|seat| seat.partition != index);
-        let heard = |seat: &Seat| Some((seat.partition as u64, seat.told_heard?));
+        let heard = |seat: &Seat| Some((seat.partition as u64, seat.told_heard.clone()?));
         let heard: Vec<_> = others.clone().filter_map(heard).collect();
         let clocks = others.map(told).collect();
         if let Some(desk) = &mut self.seats[index].desk {

@@ -12,7 +12,12 @@ fn silent_fleet(count: i64) -> Bench {
 impl Bench {
     /// Somebody is heard on another partition of the source, and nobody before.
     fn hear_elsewhere(&mut self, at_ms: i64) {
-        self.engine.heard_elsewhere([(7, Heard::once(at(at_ms)))]);
+        self.hear_of("h", at_ms);
+    }
+
+    fn hear_of(&mut self, hub: &str, at_ms: i64) {
+        let witness = Witness { hub: hub.into(), heard: Heard::once(at(at_ms)) };
+        self.engine.heard_elsewhere([(7, witness)]);
     }
 }
 
@@ -64,6 +69,15 @@ fn somebody_heard_on_another_partition_of_the_source_proves_the_route() {
     bench.prove(DUE_MS + 2_000);
     assert_eq!(bench.decided().len(), 10);
     assert_eq!(bench.engine.blind_reason(), None);
+}
+
+#[test]
+fn who_is_heard_of_another_hub_proves_nothing_about_the_route_of_this_one() {
+    let mut bench = silent_fleet(10);
+    bench.hear_of("another", DUE_MS);
+    bench.prove(DUE_MS + 60_000);
+    assert_eq!(bench.decided(), [""; 0]);
+    assert_eq!(bench.engine.blind_reason(), HELD);
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use super::{Desk, Setup};
 use crate::alert::mute::Mute;
 use crate::engine::{
-    Attached, Backlog, Change, Gap, GapReason, Heard, Message, Output, Partition, PartitionClock,
-    Timestamp,
+    Attached, Backlog, Change, Gap, GapReason, Message, Output, Partition, PartitionClock,
+    Timestamp, Witness,
 };
 use crate::journal::Moment;
 use crate::journal::entry::{Record, What};
@@ -148,8 +148,8 @@ impl Desk {
 }
 
 /// What an entry holds beside the clock.
-pub(super) fn extra(heard: Option<Heard>) -> Vec<u8> {
-    let bytes = heard.map(|heard| postcard::to_allocvec(&heard));
+pub(super) fn extra(witness: Option<Witness>) -> Vec<u8> {
+    let bytes = witness.map(|witness| postcard::to_allocvec(&witness.heard));
     bytes.and_then(Result::ok).unwrap_or_default()
 }
 
