@@ -137,6 +137,7 @@ impl Desk {
             self.engine.redo_record(record, &mut self.mute, &self.setup, now);
         }
         let end = recovery.end();
+        // Where that is not known, what was read again stands in for it.
         if let Ok(heard) = postcard::from_bytes(&recovery.redo.extra) {
             self.engine.heard_before(heard);
         }

@@ -251,8 +251,7 @@ fn honest_lists_maps_and_arrays_pass_the_walk() {
 
 /// The protocol has the constructor there; the stock codec, behind the guard, takes it for the next value.
 #[test]
-fn an_array_without_elements_may_have_a_constructor_in_a_message_but_not_where_the_stock_codec_reads()
- {
+fn an_array_of_nothing_may_have_a_constructor_but_not_where_the_stock_codec_reads() {
     for array in [&[0xe0, 0x02, 0x00, 0xa3][..], &[0xf0, 0, 0, 0, 5, 0, 0, 0, 0, 0x80]] {
         assert!(amqp10::check_nesting(array).is_err(), "{array:02x?}");
         assert!(amqp10::check_nesting(&compound(0xd0, &[array.to_vec()])).is_err(), "{array:02x?}");
